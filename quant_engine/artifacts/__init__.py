@@ -1,0 +1,1 @@
+"""Artifact store: what every run leaves behind, typed, hashed, and linked to what made it."""

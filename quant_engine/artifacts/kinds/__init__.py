@@ -1,0 +1,1 @@
+"""One module per kind of artifact: it owns columns, dtypes, units, reading and writing."""

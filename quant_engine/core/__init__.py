@@ -1,0 +1,1 @@
+"""Vocabulary shared by every package: time, panels, identity, errors, registries, settings."""

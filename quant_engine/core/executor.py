@@ -1,0 +1,161 @@
+"""Executor: run independent tasks serially or in processes, with the same bits either way.
+
+Each task runs with one BLAS/OpenMP thread, because thread counts change the order of floating
+point sums. Large arrays are passed once through `shared`: the process pool writes them to
+temporary files that its workers map read-only.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from quant_engine.core.errors import ConfigError
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
+SharedArrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
+Task: TypeAlias = Callable[[SharedArrays, ItemT], ResultT]
+
+_NOTHING_SHARED: SharedArrays = MappingProxyType({})
+
+
+class Executor(Protocol):
+    """Something that applies one function to many items and keeps their order."""
+
+    def map(
+        self,
+        fn: Task[ItemT, ResultT],
+        items: Sequence[ItemT],
+        *,
+        shared: SharedArrays | None = None,
+        on_done: Callable[[], None] | None = None,
+    ) -> list[ResultT]:
+        """Return ``[fn(shared, item) for item in items]``.
+
+        Parameters
+        ----------
+        fn : callable
+            Module-level function of (shared, item).
+        items : sequence
+            Small, picklable work descriptions.
+        shared : mapping of str to ndarray, optional
+            Large read-only inputs.
+        on_done : callable, optional
+            Called once per finished item, in order.
+
+        Returns
+        -------
+        list
+            Results in the order of the items.
+        """
+        ...
+
+
+class SerialExecutor:
+    """Run tasks one after the other in this process.
+
+    Examples
+    --------
+    >>> SerialExecutor().map(lambda shared, item: item * 2, [1, 2])
+    [2, 4]
+    """
+
+    def map(
+        self,
+        fn: Task[ItemT, ResultT],
+        items: Sequence[ItemT],
+        *,
+        shared: SharedArrays | None = None,
+        on_done: Callable[[], None] | None = None,
+    ) -> list[ResultT]:
+        """Apply ``fn`` to every item in order; see :meth:`Executor.map`."""
+        results = []
+        for item in items:
+            results.append(_single_threaded(fn, shared or _NOTHING_SHARED, item))
+            if on_done is not None:
+                on_done()
+        return results
+
+
+class ProcessExecutor:
+    """Run tasks in a pool of spawned processes.
+
+    Parameters
+    ----------
+    jobs : int
+        Number of worker processes, at least 1.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        if jobs < 1:
+            raise ConfigError("jobs", wanted="at least 1", got=jobs, hint="Use --jobs 1 or more.")
+        self.jobs = jobs
+
+    def map(
+        self,
+        fn: Task[ItemT, ResultT],
+        items: Sequence[ItemT],
+        *,
+        shared: SharedArrays | None = None,
+        on_done: Callable[[], None] | None = None,
+    ) -> list[ResultT]:
+        """Apply ``fn`` to every item in worker processes; see :meth:`Executor.map`."""
+        with tempfile.TemporaryDirectory(prefix="quant_engine_") as folder:
+            paths = _spill(shared or _NOTHING_SHARED, Path(folder))
+            context = multiprocessing.get_context("spawn")
+            workers = min(self.jobs, max(1, len(items)))
+            results: list[ResultT] = []
+            with ProcessPoolExecutor(workers, mp_context=context) as pool:
+                for result in pool.map(partial(_run_mapped, fn, paths), items):
+                    results.append(result)
+                    if on_done is not None:
+                        on_done()
+            return results
+
+
+def make_executor(jobs: int) -> Executor:
+    """Return the serial executor for one job, else a process pool.
+
+    Parameters
+    ----------
+    jobs : int
+        Wanted parallel tasks.
+
+    Returns
+    -------
+    Executor
+        Results do not depend on which one is returned.
+    """
+    return SerialExecutor() if jobs == 1 else ProcessExecutor(jobs)
+
+
+def _single_threaded(fn: Task[ItemT, ResultT], shared: SharedArrays, item: ItemT) -> ResultT:
+    with threadpool_limits(limits=1):
+        return fn(shared, item)
+
+
+def _spill(shared: SharedArrays, folder: Path) -> dict[str, str]:
+    paths = {}
+    for number, (name, array) in enumerate(shared.items()):
+        path = folder / f"{number}.npy"
+        np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+        paths[name] = str(path)
+    return paths
+
+
+def _run_mapped(fn: Task[ItemT, ResultT], paths: Mapping[str, str], item: ItemT) -> ResultT:
+    shared = {
+        name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in paths.items()
+    }
+    return _single_threaded(fn, shared, item)
