@@ -8,6 +8,7 @@ append-only ``.archive.jsonl`` beside the file.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ class RegistryState:
     current : dict
         Present state.
     history : tuple of dict
-        Entries ``{"version", "at", "event", ...}``, oldest first.
+        Entries ``{"version", "at", "event", "details"}``, oldest first.
     """
 
     version: int
@@ -73,11 +74,12 @@ class JsonRegistry:
         if not self.path.is_file():
             return RegistryState(0, {}, ())
         content = read_json(self.path)
-        if not isinstance(content, dict) or not {"version", "current", "history"} <= set(content):
+        fault = _registry_fault(content)
+        if fault:
             raise IntegrityError(
                 str(self.path),
                 wanted="a registry with version, current and history",
-                got=type(content).__name__,
+                got=fault,
                 hint="Restore the file from a copy; it is never edited by hand.",
             )
         return RegistryState(content["version"], content["current"], tuple(content["history"]))
@@ -115,7 +117,7 @@ class JsonRegistry:
                     "version": version,
                     "at": self._clock.now().isoformat(timespec="seconds"),
                     "event": event,
-                    **details,
+                    "details": details,
                 }
                 history = (*before.history, entry)
                 kept = history[-self._max_history :]
@@ -128,10 +130,43 @@ class JsonRegistry:
                 return state
 
     def _archive(self, entries: tuple[Document, ...]) -> None:
-        if not entries:
-            return
         archive = self.path.with_suffix(".archive.jsonl")
+        done = _archived_until(archive) if entries else 0
+        fresh = [entry for entry in entries if entry["version"] > done]
+        if not fresh:
+            return
         with archive.open("a", encoding="utf-8") as stream:
-            stream.writelines(canonical_json(entry) + "\n" for entry in entries)
+            stream.writelines(canonical_json(entry) + "\n" for entry in fresh)
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _registry_fault(content: Any) -> str:
+    """Say what keeps parsed JSON from being a registry; empty when nothing does."""
+    if not isinstance(content, dict):
+        return f"a {type(content).__name__}"
+    wanted = {"version": int, "current": dict, "history": list}
+    for key, kind in wanted.items():
+        if not isinstance(content.get(key), kind):
+            return f"{key!r} absent or no {kind.__name__}"
+    history = content["history"]
+    if not all(isinstance(entry, dict) for entry in history):
+        return "a history entry that is no mapping"
+    last = history[-1].get("version") if history else content["version"]
+    return "" if last == content["version"] else f"version {content['version']} after entry {last}"
+
+
+def _archived_until(archive: Path) -> int:
+    """Return the version of the last archived entry, dropping the half line of a killed writer.
+
+    The archive is written before the registry, so that a change that fails in between repeats its
+    archiving instead of losing it; knowing the last version keeps such entries single.
+    """
+    if not archive.is_file():
+        return 0
+    content = archive.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(archive, len(whole))
+    lines = whole.splitlines()
+    return int(json.loads(lines[-1])["version"]) if lines else 0

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.hashing import sha256_json
-from quant_engine.core.tracks import DataRegime, RunSource, ScoreSource, Track
+from quant_engine.core.tracks import DataRegime, RunSource, ScoreSource, Track, track_of
 
 ID_LENGTH = 32
 
@@ -44,7 +44,7 @@ class Provenance(FrozenConfig):
     as_of : str
         Last session whose data was used, ISO date; empty when it has none.
     run_source, data_regime, score_source, track
-        See ``core.tracks``.
+        See ``core.tracks``; the track must be the one that ``track_of`` derives.
     seed : int or None
         Seed of random numbers; None where none were drawn.
     feature_version, data_version, model_name, model_version : str
@@ -65,6 +65,13 @@ class Provenance(FrozenConfig):
     data_version: str = ""
     model_name: str = ""
     model_version: str = ""
+
+    @model_validator(mode="after")
+    def _track_is_derived(self) -> Provenance:
+        derived = track_of(self.data_regime, self.run_source, self.score_source)
+        if self.track is not derived:
+            raise ValueError(f"track is {derived.value} for these sources, not {self.track.value}")
+        return self
 
 
 class Manifest(FrozenConfig):
@@ -88,6 +95,9 @@ class Manifest(FrozenConfig):
         Inputs, configuration, track and versions.
     lineage_id : str
         Hash of what made it: kind, config, code and inputs, without the content.
+    signed : bool
+        Whether a record of this kind must carry a signature; part of the identity, so that
+        removing a signature is noticed.
     """
 
     kind: str
@@ -98,6 +108,7 @@ class Manifest(FrozenConfig):
     code_digest: str
     provenance: Provenance
     lineage_id: str
+    signed: bool = False
 
     @classmethod
     def build(
@@ -108,6 +119,7 @@ class Manifest(FrozenConfig):
         files: dict[str, str],
         code_digest: str,
         provenance: Provenance,
+        signed: bool = False,
     ) -> Manifest:
         """Compose a manifest and derive its hashes.
 
@@ -123,6 +135,8 @@ class Manifest(FrozenConfig):
             Hash of the sources that made it.
         provenance : Provenance
             What the workflow says.
+        signed : bool
+            Whether the record must carry a signature.
 
         Returns
         -------
@@ -130,7 +144,8 @@ class Manifest(FrozenConfig):
             With ``content_sha256``, ``config_sha256`` and ``lineage_id`` filled.
         """
         config_sha256 = sha256_json(provenance.config)
-        lineage = [kind, schema_version, config_sha256, code_digest, provenance.content()]
+        maker = [kind, schema_version, signed]
+        lineage = [*maker, config_sha256, code_digest, provenance.content()]
         return cls(
             kind=kind,
             schema_version=schema_version,
@@ -140,6 +155,7 @@ class Manifest(FrozenConfig):
             code_digest=code_digest,
             provenance=provenance,
             lineage_id=sha256_json(lineage),
+            signed=signed,
         )
 
     @property

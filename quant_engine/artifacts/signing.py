@@ -53,7 +53,9 @@ class Signer:
         """
         if not self._key_file.is_file():
             return False
-        return hmac.compare_digest(self._digest(self._read_key(), text), signature)
+        # Bytes, because compare_digest refuses text outside ASCII, which a damaged record may hold.
+        expected = self._digest(self._read_key(), text).encode()
+        return hmac.compare_digest(expected, signature.encode("utf-8", "surrogatepass"))
 
     def _key_or_new(self) -> bytes:
         if self._key_file.is_file():

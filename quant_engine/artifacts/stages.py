@@ -13,6 +13,7 @@ from typing import Any
 from quant_engine.artifacts.files import read_json, write_json
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.artifacts.store import ArtifactStore
+from quant_engine.core.errors import IntegrityError
 from quant_engine.core.hashing import sha256_json
 
 
@@ -68,11 +69,24 @@ class StageRecords:
         -------
         dict of str to ArtifactRef, or None
             None also when one of the artifacts is gone.
+
+        Raises
+        ------
+        IntegrityError
+            When the record is damaged.
         """
         path = self._path(key)
         if not path.is_file():
             return None
-        outputs = {role: ArtifactRef(**ref) for role, ref in read_json(path).items()}
+        try:
+            outputs = {role: ArtifactRef(**ref) for role, ref in read_json(path).items()}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise IntegrityError(
+                str(path),
+                wanted="roles and artifact addresses",
+                got=str(error)[:200],
+                hint="Remove the file; the stage will run again.",
+            ) from error
         whole = all(self._store.path(ref).is_dir() for ref in outputs.values())
         return outputs if whole else None
 

@@ -22,7 +22,13 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from quant_engine.artifacts.code import code_digest
-from quant_engine.artifacts.files import explained_os_errors, json_bytes, read_json, sync_tree
+from quant_engine.artifacts.files import (
+    explained_os_errors,
+    json_bytes,
+    read_json,
+    sync_folder,
+    sync_tree,
+)
 from quant_engine.artifacts.manifest import ArtifactRef, Manifest, Provenance
 from quant_engine.artifacts.signing import Signer
 from quant_engine.core.clock import Clock
@@ -106,7 +112,8 @@ class ArtifactStore:
         Returns
         -------
         ArtifactRef
-            Equal for equal content and lineage; storing twice is harmless.
+            Equal for equal content and lineage. Storing twice is harmless: a whole artifact
+            stays as it is, a damaged one is replaced.
 
         Raises
         ------
@@ -129,9 +136,9 @@ class ArtifactStore:
             self._sweep(temporary_root)
             temporary = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=temporary_root))
             try:
-                temporary.chmod(0o755)
-                payload = temporary / _PAYLOAD
-                payload.mkdir()
+                fresh = temporary / "fresh"
+                payload = fresh / _PAYLOAD
+                payload.mkdir(parents=True)
                 kind.write(value, payload)
                 manifest = Manifest.build(
                     kind.name,
@@ -139,8 +146,9 @@ class ArtifactStore:
                     files=_hash_payload(payload),
                     code_digest=code_digest(kind.packages),
                     provenance=provenance,
+                    signed=kind.signed,
                 )
-                self._publish(manifest, temporary, signed=kind.signed)
+                self._publish(manifest, fresh)
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
         return manifest.ref
@@ -247,8 +255,8 @@ class ArtifactStore:
 
     def describe(self, ref: ArtifactRef) -> StoredArtifact:
         """Return manifest, place and time of writing of an artifact."""
-        record = read_json(self.path(ref) / _RECORD)
-        return StoredArtifact(self.manifest(ref), self.path(ref), str(record["created_at"]))
+        manifest = self.manifest(ref)
+        return StoredArtifact(manifest, self.path(ref), self._record(ref)["created_at"])
 
     def faults(self, ref: ArtifactRef) -> list[str]:
         """Re-hash an artifact and say in words what is wrong with it.
@@ -263,67 +271,100 @@ class ArtifactStore:
         list of str
             Empty when every byte, the id, the inputs and the signature are right.
         """
-        manifest = self.manifest(ref)
+        try:
+            manifest = self.manifest(ref)
+        except IntegrityError as error:
+            return [f"{_MANIFEST} is damaged: {error.got}"]
         found = []
         if manifest.ref != ref:
-            found.append(f"manifest belongs to {manifest.ref}")
-        derived = Manifest.build(
-            manifest.kind,
-            schema_version=manifest.schema_version,
-            files=_hash_payload(self.path(ref) / _PAYLOAD),
-            code_digest=manifest.code_digest,
-            provenance=manifest.provenance,
-        )
-        for name in sorted(set(manifest.files) | set(derived.files)):
-            stored, present = manifest.files.get(name), derived.files.get(name)
-            if stored != present:
-                state = "is missing" if present is None else "was added or changed"
-                found.append(f"payload file {name} {state}")
-        if (derived.config_sha256, derived.lineage_id) != (
-            manifest.config_sha256,
-            manifest.lineage_id,
-        ):
-            found.append("configuration or lineage hash does not match the manifest")
+            found.append(f"{_MANIFEST} belongs to {manifest.ref}")
+        found.extend(self._layout_faults(ref))
+        found.extend(self._hash_faults(ref, manifest))
         for parent in manifest.provenance.inputs:
             if not self.path(parent).is_dir():
                 found.append(f"input {parent} is missing")
         found.extend(self._signature_faults(ref, manifest))
         return found
 
+    def is_signed(self, ref: ArtifactRef) -> bool:
+        """Tell whether an artifact carries a signature that this folder's key confirms."""
+        signature = self._record(ref)["signature"]
+        return self._signer.is_valid(_signed_text(self.manifest(ref)), signature)
+
+    def _layout_faults(self, ref: ArtifactRef) -> list[str]:
+        present = {path.name for path in self.path(ref).iterdir()}
+        return [
+            f"{name} {'is missing' if name not in present else 'was added'}"
+            for name in sorted(present ^ {_MANIFEST, _RECORD, _PAYLOAD})
+        ]
+
+    def _hash_faults(self, ref: ArtifactRef, manifest: Manifest) -> list[str]:
+        found = []
+        present = _hash_payload(self.path(ref) / _PAYLOAD)
+        for name in sorted(set(manifest.files) | set(present)):
+            if manifest.files.get(name) != present.get(name):
+                state = "was added or changed" if name in present else "is missing"
+                found.append(f"payload file {name} {state}")
+        derived = Manifest.build(
+            manifest.kind,
+            schema_version=manifest.schema_version,
+            files=manifest.files,
+            code_digest=manifest.code_digest,
+            provenance=manifest.provenance,
+            signed=manifest.signed,
+        )
+        for field in ("content_sha256", "config_sha256", "lineage_id"):
+            if getattr(derived, field) != getattr(manifest, field):
+                found.append(f"{field} does not match the rest of {_MANIFEST}")
+        return found
+
     def _signature_faults(self, ref: ArtifactRef, manifest: Manifest) -> list[str]:
-        path = self.path(ref) / _RECORD
-        if not path.is_file():
-            return ["record.json is missing"]
-        signature = read_json(path).get("signature", "")
-        if signature and not self._signer.is_valid(_signed_text(manifest), signature):
+        if not (self.path(ref) / _RECORD).is_file():
+            return []
+        try:
+            signature = self._record(ref)["signature"]
+        except IntegrityError as error:
+            return [f"{_RECORD} is damaged: {error.got}"]
+        if not signature:
+            return ["signature is missing"] if manifest.signed else []
+        if not self._signer.is_valid(_signed_text(manifest), signature):
             return ["signature is not valid for this results folder's key"]
         return []
 
-    def is_signed(self, ref: ArtifactRef) -> bool:
-        """Tell whether an artifact carries a signature that this folder's key confirms."""
-        signature = read_json(self.path(ref) / _RECORD).get("signature", "")
-        return self._signer.is_valid(_signed_text(self.manifest(ref)), signature)
+    def _record(self, ref: ArtifactRef) -> dict[str, str]:
+        """Return what stands beside the identity: time, commit, signature ("" = none)."""
+        path = self.path(ref) / _RECORD
+        record = read_json(path) if path.is_file() else None
+        if not isinstance(record, dict) or not isinstance(record.get("created_at"), str):
+            raise IntegrityError(
+                str(path), wanted="a record", got="none or no record", hint="Run `qe verify`."
+            )
+        return {"signature": "", **{name: str(value) for name, value in record.items()}}
 
-    def _publish(self, manifest: Manifest, temporary: Path, *, signed: bool) -> None:
+    def _publish(self, manifest: Manifest, fresh: Path) -> None:
         target = self.path(manifest.ref)
-        if target.is_dir():
+        if target.is_dir() and not self.faults(manifest.ref):
             return
         record: dict[str, Any] = {
             "created_at": self._clock.now().isoformat(timespec="seconds"),
             "commit": self._commit,
         }
-        if signed:
+        if manifest.signed:
             record["signature"] = self._signer.sign(_signed_text(manifest))
-        (temporary / _MANIFEST).write_bytes(json_bytes(manifest.content()))
-        (temporary / _RECORD).write_bytes(json_bytes(record))
-        sync_tree(temporary)
+        (fresh / _MANIFEST).write_bytes(json_bytes(manifest.content()))
+        (fresh / _RECORD).write_bytes(json_bytes(record))
+        sync_tree(fresh)
         target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            # A damaged copy makes way for the whole one and is removed with the temporary folder.
+            target.rename(fresh.with_name("damaged"))
         try:
-            temporary.rename(target)
+            fresh.rename(target)
         except OSError:
             # Another process published the same artifact first; ids make both equal.
             if not target.is_dir():
                 raise
+        sync_folder(target.parent)
 
     @staticmethod
     def _sweep(temporary_root: Path) -> None:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
-from quant_engine.core.errors import LookAheadError, MissingFieldError
+from quant_engine.core.errors import (
+    DataError,
+    LookAheadError,
+    MissingFieldError,
+    SchemaMismatchError,
+)
 
 KNOWN_TS = "known_ts"
 EVENT_TS = "event_ts"
+_UNITS = ("s", "ms", "us", "ns")
 
 
 def asof_join(
@@ -25,7 +32,8 @@ def asof_join(
 
     The join runs backward on knowledge time: a row is eligible when
     ``right[right_ts] <= left[left_ts]``. Of several rows known at the same instant the one with
-    the latest ``event_ts`` (where that column exists) wins, then the last in file order.
+    the latest ``event_ts`` (where that column exists) wins, then the last in file order. A fact
+    without a time in `right_ts` is never joined: nobody can say when it was known.
 
     Parameters
     ----------
@@ -44,13 +52,19 @@ def asof_join(
     Returns
     -------
     DataFrame
-        `left` in its order with the columns of `right` added and ``staleness`` (Timedelta,
-        NaT = nothing was known).
+        `left` in its order with the columns of `right` added (without `right_ts` where `left`
+        has a column of that name as its time) and ``staleness`` (Timedelta, NaT = nothing was
+        known).
 
     Raises
     ------
     MissingFieldError
         When a time or key column is absent.
+    SchemaMismatchError
+        When both frames have a column of one name that is no key, or when one frame's times
+        are UTC instants and the other's are plain dates.
+    DataError
+        When a decision has no time.
     LookAheadError
         When a fact is stamped as known before it happened.
 
@@ -74,21 +88,27 @@ def asof_join(
             got=f"{int((right[EVENT_TS] > right[right_ts]).sum())} rows known before they happened",
             hint="Correct the publication times of the source.",
         )
+    _check_times(left, right, left_ts, right_ts)
+    _refuse_shared_columns(left, right, {*keys, left_ts} if left_ts == right_ts else {*keys})
     order = [right_ts, *([EVENT_TS] if EVENT_TS in right else [])]
-    facts = right.sort_values(order, kind="stable").dropna(subset=[right_ts])
-    stamped = left.assign(_row=range(len(left))).sort_values(left_ts, kind="stable")
-    facts = facts.assign(_fact_ts=facts[right_ts])
+    # An unknown event time sorts first, so that it never wins over a known one.
+    facts = right.sort_values(order, kind="stable", na_position="first").dropna(subset=[right_ts])
+    # The finer unit of the two: a coarser one would round a fact to before it was known.
+    unit = max(left[left_ts].dt.unit, right[right_ts].dt.unit, key=_UNITS.index)
+    facts = facts.assign(_fact_ts=facts[right_ts].dt.as_unit(unit))
+    stamped = left.assign(_row=range(len(left)), _when=left[left_ts].dt.as_unit(unit))
+    stamped = stamped.sort_values("_when", kind="stable")
     joined = pd.merge_asof(
         stamped,
         facts.drop(columns=[right_ts]) if right_ts == left_ts else facts,
-        left_on=left_ts,
+        left_on="_when",
         right_on="_fact_ts",
         by=keys or None,
         direction="backward",
         tolerance=tolerance,
     )
-    joined["staleness"] = joined[left_ts] - joined["_fact_ts"]
-    joined = joined.sort_values("_row").drop(columns=["_row", "_fact_ts"])
+    joined["staleness"] = joined["_when"] - joined["_fact_ts"]
+    joined = joined.sort_values("_row").drop(columns=["_row", "_when", "_fact_ts"])
     joined.index = left.index
     return joined
 
@@ -101,4 +121,46 @@ def _require(name: str, frame: pd.DataFrame, columns: Sequence[str]) -> None:
             wanted=f"columns {list(columns)}",
             got=f"missing {missing}",
             hint="Rename or add the columns before joining.",
+        )
+
+
+def _check_times(left: pd.DataFrame, right: pd.DataFrame, left_ts: str, right_ts: str) -> None:
+    kinds = [
+        _time_kind(frame[name], f"{side} {name}")
+        for side, frame, name in (("left", left, left_ts), ("right", right, right_ts))
+    ]
+    if kinds[0] != kinds[1]:
+        raise SchemaMismatchError(
+            f"{left_ts} and {right_ts}",
+            wanted="the same kind of time on both sides",
+            got=f"{kinds[0]} and {kinds[1]}",
+            hint="Sessions are tz-naive dates, instants are UTC; convert one side.",
+        )
+    if left[left_ts].isna().any():
+        raise DataError(
+            f"left {left_ts}",
+            wanted="a time in every row",
+            got=f"{int(left[left_ts].isna().sum())} rows without one",
+            hint="Drop decisions without a time before joining.",
+        )
+
+
+def _time_kind(values: pd.Series[Any], where: str) -> str:
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        return f"instants in {values.dtype.tz}"
+    if pd.api.types.is_datetime64_dtype(values.dtype):
+        return "tz-naive dates"
+    raise SchemaMismatchError(
+        where, wanted="datetime64", got=values.dtype, hint="Convert with pd.to_datetime."
+    )
+
+
+def _refuse_shared_columns(left: pd.DataFrame, right: pd.DataFrame, allowed: set[str]) -> None:
+    shared = sorted({*left.columns} & {*right.columns} - allowed)
+    if shared:
+        raise SchemaMismatchError(
+            "right frame",
+            wanted="columns that the left frame does not have",
+            got=f"{shared} in both",
+            hint="Rename them, or join by them.",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import exchange_calendars as xcals
@@ -31,6 +31,8 @@ def sessions_between(calendar: str, first: Any, last: Any) -> TimeVector:
     ------
     ConfigError
         For an unknown calendar.
+    DataError
+        When the calendar's holidays are not recorded for these years.
 
     Examples
     --------
@@ -86,7 +88,7 @@ def shift_sessions(calendar: str, session: Any, count: int) -> np.datetime64:
     Raises
     ------
     DataError
-        When `session` is not a session.
+        When `session` is not a session, or the exchange was closed too long around it.
 
     Examples
     --------
@@ -105,13 +107,30 @@ def shift_sessions(calendar: str, session: Any, count: int) -> np.datetime64:
             got=str(day),
             hint="Weekends and exchange holidays are not sessions.",
         )
+    if not 0 <= row + count < table.size:
+        raise DataError(
+            "session",
+            wanted=f"{count} sessions of {calendar} within {reach}",
+            got=str(day),
+            hint="The exchange was closed for unusually long; shift in smaller steps.",
+        )
     return np.datetime64(table[row + count])
 
 
 @lru_cache(maxsize=64)
 def _sessions(calendar: str, first_year: int, last_year: int) -> TimeVector:
-    if calendar == "24/7":
-        return np.arange(f"{first_year}-01-01", f"{last_year + 1}-01-01", dtype="datetime64[D]")
+    build = _every_day if calendar == "24/7" else partial(_exchange_sessions, calendar)
+    sessions = build(first_year, last_year)
+    # The table is shared by all callers through the cache.
+    sessions.setflags(write=False)
+    return sessions
+
+
+def _every_day(first_year: int, last_year: int) -> TimeVector:
+    return np.arange(f"{first_year}-01-01", f"{last_year + 1}-01-01", dtype="datetime64[D]")
+
+
+def _exchange_sessions(calendar: str, first_year: int, last_year: int) -> TimeVector:
     known = xcals.get_calendar_names(include_aliases=True)
     if calendar not in known:
         raise ConfigError(
@@ -120,10 +139,17 @@ def _sessions(calendar: str, first_year: int, last_year: int) -> TimeVector:
             got=repr(calendar),
             hint=did_you_mean(calendar, known),
         )
-    # Explicit bounds keep the wall clock out of the result.
-    table = xcals.get_calendar(calendar, start=f"{first_year}-01-01", end=f"{last_year}-12-31")
+    try:
+        # Explicit bounds keep the wall clock out of the result.
+        table = xcals.get_calendar(calendar, start=f"{first_year}-01-01", end=f"{last_year}-12-31")
+    except ValueError as error:
+        raise DataError(
+            "dates",
+            wanted=f"years that the calendar {calendar} records",
+            got=f"{first_year} to {last_year}",
+            hint=str(error),
+        ) from error
     sessions: TimeVector = table.sessions.to_numpy().astype("datetime64[D]")
-    sessions.setflags(write=False)
     return sessions
 
 

@@ -41,9 +41,13 @@ class QuantEngineError(Exception):
         self.hint = hint
         super().__init__(f"{parameter}: wanted {wanted}, got {got}. {hint}")
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Rebuild from attributes, because worker processes send errors to their parent."""
-        return _rebuild, (type(self), self.parameter, self.wanted, self.got, self.hint)
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        """Rebuild from attributes, because worker processes send errors to their parent.
+
+        The third part carries what was added later, such as notes.
+        """
+        made = (type(self), self.parameter, self.wanted, self.got, self.hint)
+        return _rebuild, made, dict(self.__dict__)
 
 
 def _rebuild(

@@ -50,7 +50,7 @@ class Executor(Protocol):
         items : sequence
             Small, picklable work descriptions.
         shared : mapping of str to ndarray, optional
-            Large read-only inputs.
+            Large read-only inputs, any shape; tasks see them in C order.
         on_done : callable, optional
             Called once per finished item, in order.
 
@@ -80,9 +80,12 @@ class SerialExecutor:
         on_done: Callable[[], None] | None = None,
     ) -> list[ResultT]:
         """Apply ``fn`` to every item in order; see :meth:`Executor.map`."""
+        # The same layout and the same read-only view that worker processes get: the order of
+        # memory decides the order of floating point sums.
+        arrays = {name: _readable(array) for name, array in (shared or _NOTHING_SHARED).items()}
         results = []
         for item in items:
-            results.append(_single_threaded(fn, shared or _NOTHING_SHARED, item))
+            results.append(_single_threaded(fn, arrays, item))
             if on_done is not None:
                 on_done()
         return results
@@ -145,17 +148,24 @@ def _single_threaded(fn: Task[ItemT, ResultT], shared: SharedArrays, item: ItemT
         return fn(shared, item)
 
 
+def _readable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = np.ascontiguousarray(array).view(np.ndarray)
+    view.setflags(write=False)
+    return view
+
+
 def _spill(shared: SharedArrays, folder: Path) -> dict[str, str]:
     paths = {}
     for number, (name, array) in enumerate(shared.items()):
         path = folder / f"{number}.npy"
-        np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+        np.save(path, _readable(array), allow_pickle=False)
         paths[name] = str(path)
     return paths
 
 
 def _run_mapped(fn: Task[ItemT, ResultT], paths: Mapping[str, str], item: ItemT) -> ResultT:
     shared = {
-        name: np.load(path, mmap_mode="r", allow_pickle=False) for name, path in paths.items()
+        name: _readable(np.load(path, mmap_mode="r", allow_pickle=False))
+        for name, path in paths.items()
     }
     return _single_threaded(fn, shared, item)

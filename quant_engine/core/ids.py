@@ -17,8 +17,8 @@ import pandas as pd
 from quant_engine.core.errors import ConfigError, IdentityError, SchemaMismatchError
 
 UNKNOWN_VENUE = "US"
-_ASSET_ID = re.compile(r"^(?P<ticker>[^@#\s]+)@(?P<venue>[A-Z0-9]+)#(?P<number>[1-9][0-9]*)$")
-_PERMNO = re.compile(r"^[0-9]{1,6}$")
+_ASSET_ID = re.compile(r"(?P<ticker>[^@#\s]+)@(?P<venue>[A-Z0-9]+)#(?P<number>[1-9][0-9]*)")
+_PERMNO = re.compile(r"[0-9]{1,6}")
 MASTER_COLUMNS = ("asset_id", "ticker", "valid_from", "valid_to")
 
 
@@ -67,7 +67,7 @@ def parse_asset_id(parameter: str, text: str) -> str:
     ConfigError
         When it is neither PERMNO digits nor ``TICKER@VENUE#n``.
     """
-    if _PERMNO.match(text) or _ASSET_ID.match(text):
+    if _PERMNO.fullmatch(text) or _ASSET_ID.fullmatch(text):
         return text
     raise ConfigError(
         parameter,
@@ -85,7 +85,7 @@ def ticker_of(identifier: str) -> str:
     >>> ticker_of("TPR@US#1")
     'TPR'
     """
-    match = _ASSET_ID.match(identifier)
+    match = _ASSET_ID.fullmatch(identifier)
     return match["ticker"] if match else identifier
 
 
@@ -187,6 +187,15 @@ def _refuse_overlaps(spells: pd.DataFrame) -> None:
     starts = spells["valid_from"].fillna(pd.Timestamp(far_past)).to_numpy()
     ends = spells["valid_to"].fillna(pd.Timestamp(far_future)).to_numpy()
     tickers = spells["ticker"].to_numpy()
+    empty = starts >= ends
+    if empty.any():
+        row = int(np.flatnonzero(empty)[0])
+        raise IdentityError(
+            f"ticker {tickers[row]!r}",
+            wanted="valid_from before valid_to",
+            got=f"{starts[row]} and {ends[row]}",
+            hint="valid_to is the first session on which the ticker was no longer carried.",
+        )
     clash = (tickers[1:] == tickers[:-1]) & (starts[1:] < ends[:-1])
     if clash.any():
         row = int(np.flatnonzero(clash)[0])

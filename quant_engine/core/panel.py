@@ -70,7 +70,16 @@ class TimeAxis:
 
     def __post_init__(self) -> None:
         unit = "datetime64[D]" if self.kind == "session" else "datetime64[us]"
-        values = np.asarray(self.values).astype(unit)
+        given = np.asarray(self.values)
+        values = given.astype(unit)
+        cut = (values != given) & ~np.isnat(values)
+        if cut.any():
+            raise DataError(
+                "time axis",
+                wanted=f"times in whole units of {unit}",
+                got=f"{given[cut][0]}",
+                hint="Label daily rows by their session; intraday bars need kind='bar'.",
+            )
         if values.ndim != 1 or np.isnat(values).any() or not (values[1:] > values[:-1]).all():
             raise DataError(
                 "time axis",
@@ -91,7 +100,7 @@ class TimeAxis:
     @classmethod
     def sessions(cls, values: Iterable[Any], calendar: str = "XNYS") -> TimeAxis:
         """Build a daily axis from anything that numpy reads as dates."""
-        return cls("session", np.asarray(values, dtype="datetime64[D]"), calendar)
+        return cls("session", np.asarray(values, dtype="datetime64[us]"), calendar)
 
     def __len__(self) -> int:
         return int(self.values.size)
@@ -115,7 +124,7 @@ class TimeAxis:
 
     def position(self, when: Any) -> int:
         """Return the row of a time that is on the axis; raise DataError when it is not."""
-        wanted = np.datetime64(when).astype(self.values.dtype)
+        wanted = np.datetime64(when)
         row = int(np.searchsorted(self.values, wanted))
         if row == len(self) or self.values[row] != wanted:
             span = f"{self.values[0]} to {self.values[-1]}" if len(self) else "an empty axis"
@@ -155,15 +164,21 @@ class GroupTable:
     categories: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        codes = np.ascontiguousarray(self.codes, dtype=np.int16)
-        if codes.size and (codes.min() < -1 or codes.max() >= len(self.categories)):
+        # Checked before the cast: int16 would wrap a code that is out of range into a valid one.
+        codes = np.asarray(self.codes)
+        top = min(len(self.categories), np.iinfo(np.int16).max) - 1
+        if codes.dtype.kind not in "iu" or (
+            codes.size and not -1 <= codes.min() <= codes.max() <= top
+        ):
             raise SchemaMismatchError(
                 "group codes",
-                wanted=f"codes from -1 to {len(self.categories) - 1}",
-                got=f"{codes.min()} to {codes.max()}",
+                wanted=f"whole numbers from -1 to {top}",
+                got=f"{codes.dtype} from {codes.min()} to {codes.max()}"
+                if codes.size
+                else codes.dtype,
                 hint="Codes are positions in `categories`.",
             )
-        object.__setattr__(self, "codes", _frozen(codes))
+        object.__setattr__(self, "codes", _frozen(np.ascontiguousarray(codes, dtype=np.int16)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,9 +337,11 @@ class Panel:
         Raises
         ------
         IdentityError
-            When a (date, asset_id) pair occurs twice.
+            When a (date, asset_id) pair occurs twice or is incomplete.
         EmptyDataError
             When there is no row.
+        SchemaMismatchError
+            When a column is not numeric.
         """
         check_long(frame)
         dates = frame.index.get_level_values(LONG_INDEX[0])
@@ -333,6 +350,13 @@ class Panel:
         shape = (len(date_values), len(assets))
         fields: dict[str, FloatMatrix] = {}
         for name in frame.columns:
+            if not pd.api.types.is_numeric_dtype(frame[name]):
+                raise SchemaMismatchError(
+                    f"column {name!r}",
+                    wanted="numbers",
+                    got=frame[name].dtype,
+                    hint="Convert the column, or pass categories as groups.",
+                )
             values = np.full(shape, np.nan)
             values[date_code, asset_code] = frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
             fields[str(name)] = values
@@ -341,6 +365,14 @@ class Panel:
 
     def _checked(self, name: str, values: npt.NDArray[Any], dtype: Any) -> npt.NDArray[Any]:
         wanted = dtype or (np.float32 if values.dtype == np.float32 else np.float64)
+        # A cast would turn text into numbers, and NaN in a mask into True.
+        if values.dtype.kind not in ("fiub" if dtype is None else "b"):
+            raise SchemaMismatchError(
+                f"panel array {name!r}",
+                wanted="numbers" if dtype is None else "bool",
+                got=values.dtype,
+                hint="Convert the array where its meaning is known.",
+            )
         array = np.ascontiguousarray(values, dtype=wanted)
         self._check_shape(name, array)
         return _frozen(array)
@@ -401,7 +433,7 @@ def check_long(frame: pd.DataFrame) -> None:
     EmptyDataError
         For no rows.
     IdentityError
-        For a repeated pair.
+        For a repeated pair, or one without date or asset.
     """
     if tuple(frame.index.names) != LONG_INDEX:
         raise SchemaMismatchError(
@@ -414,6 +446,15 @@ def check_long(frame: pd.DataFrame) -> None:
         raise EmptyDataError(
             "long frame", wanted="at least one row", got="none", hint="Check filters and dates."
         )
+    for level in LONG_INDEX:
+        absent = int(np.count_nonzero(frame.index.get_level_values(level).isna()))
+        if absent:
+            raise IdentityError(
+                "long frame",
+                wanted=f"a value of {level} in every row",
+                got=f"{absent} rows without one",
+                hint="Drop the rows, or find out which date and asset they belong to.",
+            )
     duplicated = frame.index.duplicated()
     if duplicated.any():
         raise IdentityError(

@@ -15,6 +15,8 @@ from typing import Any
 import yaml
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from quant_engine.core.errors import ConfigError
+
 PREFIX = "QE_"
 
 
@@ -51,6 +53,11 @@ def environment_overrides(environ: Mapping[str, str] | None = None) -> dict[str,
     dict
         Nested plain values, keys in lower case, values parsed as YAML scalars.
 
+    Raises
+    ------
+    ConfigError
+        When a value is not YAML, or one variable sets a section that another one sets as a value.
+
     Examples
     --------
     >>> environment_overrides({"QE_MODEL__N_TREES": "200", "HOME": "x"})
@@ -61,12 +68,35 @@ def environment_overrides(environ: Mapping[str, str] | None = None) -> dict[str,
     for name in sorted(source):
         if name.startswith(PREFIX) and "__" in name:
             path = name.removeprefix(PREFIX).lower().split("__")
-            set_nested(nested, path, yaml.safe_load(source[name]))
+            set_nested(nested, path, _scalar(name, source[name]))
     return nested
+
+
+def _scalar(name: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(
+            name, wanted="a YAML value", got=repr(text), hint="Quote text that has special signs."
+        ) from error
 
 
 def set_nested(target: dict[str, Any], path: list[str], value: Any) -> None:
     """Set ``target[path[0]][path[1]]... = value``, making inner dicts on the way.
+
+    Parameters
+    ----------
+    target : dict
+        Changed in place.
+    path : list of str
+        Keys from the outside in, at least one.
+    value : object
+        What the innermost key becomes.
+
+    Raises
+    ------
+    ConfigError
+        When a key on the way holds a plain value.
 
     Examples
     --------
@@ -75,6 +105,13 @@ def set_nested(target: dict[str, Any], path: list[str], value: Any) -> None:
     >>> nested
     {'a': {'b': 1}}
     """
-    for part in path[:-1]:
+    for depth, part in enumerate(path[:-1], start=1):
         target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            raise ConfigError(
+                ".".join(path),
+                wanted=f"{'.'.join(path[:depth])} to be a section",
+                got=f"the value {target!r}",
+                hint="Set either the section's keys or the value, not both.",
+            )
     target[path[-1]] = value

@@ -11,7 +11,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import ValidationError
@@ -28,9 +28,13 @@ class _StrictLoader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=deep)
+            key = self.construct_object(key_node, deep=True)
+            line = key_node.start_mark.line + 1
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"a list or mapping as key (line {line})", key_node.start_mark
+                )
             if key in seen:
-                line = key_node.start_mark.line + 1
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} occurs twice (line {line})", key_node.start_mark
                 )
@@ -96,7 +100,9 @@ class SpecCatalog:
 
     def path(self, kind: str, name: str) -> Path:
         """Return the file of a spec, or raise ConfigError naming the nearest names."""
-        for folder in self.folders:
+        # Only listed names are looked up, so that a name cannot lead out of its folder.
+        folders = self.folders if name in self.names(kind) else ()
+        for folder in folders:
             candidate = folder / kind / f"{name}.yaml"
             if candidate.is_file():
                 return candidate
@@ -130,7 +136,14 @@ class SpecCatalog:
             For an unknown name, unreadable YAML or a value outside the schema.
         """
         path = self.path(kind, name)
-        return parse_spec(path.read_text(encoding="utf-8"), model, where=f"{kind}/{name}.yaml")
+        where = f"{kind}/{name}.yaml"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                where, wanted="UTF-8 text", got=str(error), hint="Save the file as UTF-8."
+            ) from error
+        return parse_spec(text, model, where=where)
 
 
 def parse_spec(text: str, model: type[SpecT], *, where: str) -> SpecT:
@@ -191,12 +204,14 @@ def build_config(model: type[SpecT], content: dict[str, Any], *, where: str) -> 
     Raises
     ------
     ConfigError
-        Naming the first offending key and, for an unknown key, the nearest known one.
+        Naming the first offending key and, for an unknown key, the nearest known one. Unknown
+        keys come first: a misspelt required key is both unknown and missing.
     """
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = error.errors()
+        first = next((item for item in found if item["type"] == "extra_forbidden"), found[0])
         key = ".".join(str(part) for part in first["loc"]) or "(whole file)"
         hint = "See the docstring of " + model.__name__ + "."
         if first["type"] == "extra_forbidden":
@@ -207,10 +222,16 @@ def build_config(model: type[SpecT], content: dict[str, Any], *, where: str) -> 
 
 
 def _known_keys(model: type[FrozenConfig], location: tuple[int | str, ...]) -> list[str]:
-    fields = model.model_fields
+    models = [model]
     for part in location:
-        inner = fields[str(part)].annotation if str(part) in fields else None
-        if not (isinstance(inner, type) and issubclass(inner, FrozenConfig)):
-            return []
-        fields = inner.model_fields
-    return list(fields)
+        if isinstance(part, str):
+            fields = [inner.model_fields[part] for inner in models if part in inner.model_fields]
+            models = [found for item in fields for found in _models_in(item.annotation)]
+    return [name for inner in models for name in inner.model_fields]
+
+
+def _models_in(annotation: Any) -> list[type[FrozenConfig]]:
+    """Return the config classes inside an annotation such as ``tuple[Inner, ...] | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, FrozenConfig):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]

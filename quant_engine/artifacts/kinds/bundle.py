@@ -30,6 +30,16 @@ _ARROW: dict[str, pa.DataType] = {
     "ts": pa.timestamp("us", tz="UTC"),
 }
 
+# What pandas' infer_dtype may find in a column of each declared dtype; "empty" = all missing.
+_ACCEPTED: dict[str, frozenset[str]] = {
+    "float": frozenset({"floating", "integer", "mixed-integer-float", "empty"}),
+    "int": frozenset({"integer", "floating", "empty"}),
+    "bool": frozenset({"boolean", "empty"}),
+    "str": frozenset({"string", "categorical", "empty"}),
+    "session": frozenset({"datetime64", "date", "empty"}),
+    "ts": frozenset({"datetime64", "empty"}),
+}
+
 
 @dataclass(frozen=True)
 class Column:
@@ -147,17 +157,33 @@ class BundleKind:
 
 
 def _arrow_column(where: str, dtype: Dtype, values: pd.Series[Any]) -> pa.Array:
-    plain: Any = values
-    if dtype == "session":
-        plain = values.to_numpy().astype("datetime64[D]")
-    elif dtype == "float":
-        plain = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    """Convert one column, refusing what Arrow or NumPy would reinterpret instead of convert."""
+    found = "empty" if values.isna().all() else pd.api.types.infer_dtype(values, skipna=True)
     try:
-        return pa.array(plain, type=_ARROW[dtype], from_pandas=dtype != "float")
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise SchemaMismatchError(
-            where, wanted=dtype, got=str(error)[:200], hint="Convert the column before storing."
-        ) from error
+        if found in _ACCEPTED[dtype]:
+            plain = _plain_values(dtype, values, found)
+            return pa.array(plain, type=_ARROW[dtype], from_pandas=dtype != "float")
+    except (pa.ArrowException, OverflowError, ValueError) as error:
+        found = str(error)[:200]
+    raise SchemaMismatchError(
+        where, wanted=dtype, got=found, hint="Convert the column before storing."
+    )
+
+
+def _plain_values(dtype: Dtype, values: pd.Series[Any], found: str) -> Any:
+    if found == "empty":
+        return np.full(len(values), np.nan) if dtype == "float" else [None] * len(values)
+    if dtype == "float":
+        return values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if dtype in ("ts", "session") and (dtype == "ts") != hasattr(values.dtype, "tz"):
+        raise ValueError(f"times {'without' if dtype == 'ts' else 'with'} a time zone")
+    if dtype == "session":
+        stamps = values.to_numpy().astype("datetime64[us]")
+        days = stamps.astype("datetime64[D]")
+        if ((days != stamps) & ~np.isnat(stamps)).any():
+            raise ValueError("dates with a time of day")
+        return days
+    return values
 
 
 def _same_names(kind: str, what: str, declared: Any, present: Any) -> None:

@@ -140,7 +140,12 @@ def read_panel(folder: Path) -> Panel:
 
 
 def _save(path: Path, array: npt.NDArray[Any]) -> None:
-    np.save(path, np.ascontiguousarray(array), allow_pickle=False)
+    plain = np.ascontiguousarray(array)
+    # np.save reports a full disk without an error number; a plain write names the cause.
+    with path.open("wb") as stream:
+        header = np.lib.format.header_data_from_array_1_0(plain)
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(plain.data)
 
 
 def _map(path: Path) -> npt.NDArray[Any]:

@@ -1,0 +1,18 @@
+"""Portfolio simulation: scores to trades to a costed, fully accounted track record.
+
+The door is `quant_engine.backtest.engine.Backtester`.
+"""
+
+from quant_engine.backtest.config import BacktestConfig
+from quant_engine.backtest.engine import Backtester
+from quant_engine.backtest.portfolio import PortfolioConfig, TargetWeights, target_weights
+from quant_engine.backtest.result import BacktestResult
+
+__all__ = [
+    "BacktestConfig",
+    "BacktestResult",
+    "Backtester",
+    "PortfolioConfig",
+    "TargetWeights",
+    "target_weights",
+]

@@ -1,0 +1,203 @@
+"""The backtester: scores and prices in, a costed and accounted track record out.
+
+1. `inputs` aligns scores, delistings, regimes and benchmark with the panel and refuses what cannot
+   be aligned.
+2. `portfolio.target_weights` turns the scores known after each close into wanted weights.
+3. `kernel.simulate` trades towards them at the next open, within the participation cap, and keeps
+   cash and shares session by session.
+4. `result` and `performance` turn its records into frames and metrics.
+
+Time contract: a score dated t was known after the close of session t. It is sized at that close,
+fills at the open of t+1 and earns from there. A run starts at the first session with a usable score
+and ends one holding period after the last one (or with the panel).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from quant_engine.backtest.config import BacktestConfig
+from quant_engine.backtest.inputs import (
+    Signals,
+    allowed_sides,
+    build_market,
+    build_rules,
+    check_fillable,
+    parse_panel,
+    parse_regimes,
+    parse_scores,
+    parse_series,
+)
+from quant_engine.backtest.kernel import Run, simulate
+from quant_engine.backtest.performance import monthly_returns, regime_breakdown, summarize
+from quant_engine.backtest.portfolio import TargetWeights, target_weights
+from quant_engine.backtest.result import (
+    BacktestResult,
+    RunContext,
+    daily_frame,
+    exposures_frame,
+    orders_frame,
+    trades_frame,
+    weights_panel,
+)
+from quant_engine.core.arrays import FloatMatrix, FloatVector
+from quant_engine.core.panel import Panel
+from quant_engine.execution.costs import CostProfile
+from quant_engine.execution.delistings import parse_delistings
+
+
+class Backtester:
+    """Simulates a book that follows scores.
+
+    Parameters
+    ----------
+    config : BacktestConfig
+        What is simulated.
+
+    Examples
+    --------
+    >>> from quant_engine.backtest.portfolio import PortfolioConfig
+    >>> from quant_engine.core.panel import TimeAxis
+    >>> prices = np.array([[10.0, 10.0], [10.0, 10.0], [11.0, 9.0]])
+    >>> panel = Panel(
+    ...     TimeAxis.sessions(["2020-01-02", "2020-01-03", "2020-01-06"]),
+    ...     ("A@US#1", "B@US#1"),
+    ...     {"open": prices, "close": prices, "volume": np.full((3, 2), 1e6)},
+    ... )
+    >>> book = PortfolioConfig(names_per_side=1, max_weight_frac=1.0)
+    >>> free = CostProfile(
+    ...     name="free", fee_bps=0, half_spread_bps=0, impact_coef_bps=0, borrow_bps_ann=0,
+    ...     participation_cap_frac=None,
+    ... )
+    >>> scores = np.array([[1.0, -1.0], [1.0, -1.0], [1.0, -1.0]])
+    >>> result = Backtester(BacktestConfig(portfolio=book)).run(scores, panel, costs=free)
+    >>> result.daily["ret_net"].round(6).tolist()
+    [0.0, 0.1]
+    """
+
+    def __init__(self, config: BacktestConfig) -> None:
+        self.config = config
+
+    def run(
+        self,
+        scores: pd.DataFrame | FloatMatrix,
+        panel: Panel,
+        *,
+        costs: CostProfile,
+        delistings: pd.DataFrame | None = None,
+        regimes: pd.DataFrame | None = None,
+        benchmark_returns: pd.Series | FloatVector | None = None,
+    ) -> BacktestResult:
+        """Simulate the book and measure it.
+
+        Parameters
+        ----------
+        scores : DataFrame or ndarray
+            Long frame with date, asset_id, score (columns or index levels for the first two) and
+            optional expected_return_frac and confidence; or an array of shape (T, N) like the
+            panel. Higher is better; NaN = no opinion. Row t = known after the close of t.
+        panel : Panel
+            Daily market panel in a split-adjusted basis; see `inputs.parse_panel`. NaN = not
+            traded.
+        costs : CostProfile
+            Cost of trading.
+        delistings : DataFrame, optional
+            asset_id, session, terminal_return, reason; see `execution.parse_delistings`.
+        regimes : DataFrame indexed by session, optional
+            Column ``regime``, filtered labels known at each close.
+        benchmark_returns : Series indexed by session or ndarray of shape (T,), optional
+            Simple close-to-close returns of the benchmark; NaN = not available.
+
+        Returns
+        -------
+        BacktestResult
+            Frames, metrics and the identity of config and costs.
+
+        Raises
+        ------
+        QuantEngineError
+            DataError and its kinds for inputs that cannot be aligned or used (duplicates, unknown
+            assets, dates off the panel, no finite score, no volume), ConfigError for settings that
+            do not fit the panel, LookAheadError when no decision has a next session.
+        """
+        config = self.config
+        market_panel = parse_panel(panel)
+        signals = parse_scores(scores, market_panel, panel.asset_ids)
+        regime = parse_regimes(regimes, market_panel)
+        benchmark = parse_series("benchmark_returns", benchmark_returns, market_panel)
+        delist = parse_delistings(delistings, market_panel, config.terminal)
+        targets = self._targets(signals, market_panel, regime)
+        rows = self._simulated_rows(targets, market_panel)
+        run = Run(
+            *simulate(
+                build_market(market_panel, delist, costs, rows),
+                targets.weights[rows],
+                targets.tranche[rows],
+                targets.n_tranches,
+                build_rules(config, costs),
+            )
+        )
+        context = RunContext(
+            market_panel.rows(rows.start, rows.stop),
+            _cut(signals, rows),
+            regime[rows],
+            None if benchmark is None else benchmark[rows],
+            config,
+        )
+        return _assemble(run, context, costs)
+
+    def _targets(
+        self, signals: Signals, panel: Panel, regime: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ) -> TargetWeights:
+        allowed_long, allowed_short = allowed_sides(signals, panel, self.config)
+        size = None
+        if self.config.regime_size is not None:
+            # The last entry serves label -1: an unknown regime keeps the full size.
+            size = np.asarray((*self.config.regime_size, 1.0))[regime]
+        return target_weights(
+            signals.score,
+            config=self.config.portfolio,
+            asset_ids=panel.asset_ids,
+            allowed_long=allowed_long,
+            allowed_short=allowed_short,
+            size_multiplier=size,
+        )
+
+    def _simulated_rows(self, targets: TargetWeights, panel: Panel) -> slice:
+        decisions = targets.decision_rows
+        n_rows = panel.shape[0]
+        check_fillable(decisions, n_rows)
+        stop = int(decisions[-1]) + self.config.portfolio.rebalance_sessions + 1
+        return slice(int(decisions[0]), min(n_rows, stop))
+
+
+def _cut(signals: Signals, rows: slice) -> Signals:
+    expected, confidence = signals.expected_return_frac, signals.confidence
+    return Signals(
+        signals.score[rows],
+        None if expected is None else expected[rows],
+        None if confidence is None else confidence[rows],
+    )
+
+
+def _assemble(run: Run, context: RunContext, costs: CostProfile) -> BacktestResult:
+    config = context.config
+    daily = daily_frame(run, context)
+    trades = trades_frame(run, context)
+    orders = orders_frame(run, context)
+    weights = weights_panel(run, context)
+    return BacktestResult(
+        daily=daily,
+        trades=trades,
+        orders=orders,
+        summary=summarize(daily, trades, orders, config=config),
+        regime_breakdown=regime_breakdown(daily, trades, periods_per_year=config.periods_per_year),
+        monthly_returns=monthly_returns(daily),
+        exposures=exposures_frame(weights),
+        weights=weights,
+        config=config,
+        cost_profile_name=costs.name,
+        cost_profile_id=costs.profile_id(),
+        price_basis=context.panel.price_basis,
+    )

@@ -1,0 +1,539 @@
+"""The day loop: orders, fills, cash and shares, one session after another.
+
+A session t, in order:
+
+1. interest on the cash balance, dividends of shares held over the previous close (`_pay_income`);
+2. the orders decided after the close of t-1 fill at the open of t (`_execute_orders`);
+3. positions of assets that were delisted or halted too long are settled (`_settle_dead`);
+4. every position is marked: today's close, or the last close of an asset without a bar;
+5. borrow is charged on short market value (`_charge_borrow`), equity is cash plus positions;
+6. orders for t+1 are sized from the target weights of t, today's equity and today's marks
+   (`_plan_orders`).
+
+So a fill can never precede its decision and a size never depends on the price it fills at. Nothing
+of session t+1 is read before step 6 of session t is done.
+
+Money is kept twice: in cash and shares, and per round trip in `LOT` records, whose results add up
+to the change of equity. Costs leave cash when they occur and are counted per kind.
+"""
+
+# ruff: noqa: ANN001 -- compiled functions take their types from their arguments.
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from quant_engine.execution.costs import borrow_cost, fee_cost, impact_cost, spread_cost
+from quant_engine.execution.fills import fill_fraction
+
+DAILY_COLUMNS = (
+    "equity",
+    "cash",
+    "long_value",
+    "short_value",
+    "n_long",
+    "n_short",
+    "traded_value",
+    "cost_fees",
+    "cost_spread",
+    "cost_impact",
+    "cost_borrow",
+    "dividends",
+    "interest",
+    "settlement_pnl",
+)
+"""Columns of the kernel's daily matrix, all in currency but the two counts."""
+
+(EQUITY, CASH, LONG, SHORT, N_LONG, N_SHORT, TRADED, FEES, SPREAD, IMPACT, BORROW, DIVIDENDS,
+ INTEREST, SETTLEMENT) = range(len(DAILY_COLUMNS))  # fmt: skip
+
+REASONS = ("rebalance", "delisting", "halt_limit", "end_of_run")
+"""Why a position changed, by code."""
+
+BY_REBALANCE, BY_DELISTING, BY_HALT, BY_END = range(len(REASONS))
+
+STATUSES = ("filled", "partial", "no_bar", "below_min_fill", "adv_unknown")
+"""What became of an order, by code."""
+
+FILLED, PARTIAL, NO_BAR, BELOW_MIN_FILL, ADV_UNKNOWN = range(len(STATUSES))
+
+ORDER = np.dtype(
+    [
+        ("decision_row", np.int64),
+        ("row", np.int64),
+        ("asset", np.int64),
+        ("tranche", np.int64),
+        ("reason", np.int64),
+        ("status", np.int64),
+        ("ordered_shares", np.float64),
+        ("filled_shares", np.float64),
+        ("decision_price", np.float64),
+        ("reference_price", np.float64),
+        ("adv_value", np.float64),
+        ("fee", np.float64),
+        ("spread", np.float64),
+        ("impact", np.float64),
+    ]
+)
+"""One order: what was wanted, what became of it, what it cost (currency). Shares are signed."""
+
+LOT = np.dtype(
+    [
+        ("asset", np.int64),
+        ("tranche", np.int64),
+        ("side", np.int64),
+        ("decision_row", np.int64),
+        ("entry_row", np.int64),
+        ("exit_row", np.int64),
+        ("exit_reason", np.int64),
+        ("equity_at_decision", np.float64),
+        ("first_value", np.float64),
+        ("ordered_shares", np.float64),
+        ("entry_shares", np.float64),
+        ("entry_value", np.float64),
+        ("entry_decision_value", np.float64),
+        ("exit_shares", np.float64),
+        ("exit_value", np.float64),
+        ("exit_decision_value", np.float64),
+        ("entry_spread", np.float64),
+        ("entry_impact", np.float64),
+        ("exit_spread", np.float64),
+        ("exit_impact", np.float64),
+        ("fees", np.float64),
+        ("borrow", np.float64),
+        ("dividends", np.float64),
+    ]
+)
+"""One round trip of a tranche in an asset, from flat to flat.
+
+Shares and values are positive sums over its entry and exit fills at reference prices; costs are
+positive, dividends signed.
+"""
+
+
+class Market(NamedTuple):
+    """Prices and facts of the simulated sessions, shape (R, N) unless said; NaN = not traded.
+
+    `dividend` and `half_spread_frac` may have shape (0, 0), meaning none. `adv_value[t]` is known
+    at the close of t. `delist_row` (N,) is the first row at which an asset is known to be delisted
+    (R or more = never), `terminal_return_frac` (N,) what it then pays relative to the last close.
+    """
+
+    open: npt.NDArray[np.float64]
+    close: npt.NDArray[np.float64]
+    can_trade: npt.NDArray[np.bool_]
+    dividend: npt.NDArray[np.float64]
+    adv_value: npt.NDArray[np.float64]
+    half_spread_frac: npt.NDArray[np.float64]
+    delist_row: npt.NDArray[np.int64]
+    terminal_return_frac: npt.NDArray[np.float64]
+
+
+class Rules(NamedTuple):
+    """Assumptions of a run as plain numbers; see `CostProfile` and `BacktestConfig`."""
+
+    initial_equity: float
+    fee_bps: float
+    half_spread_frac: float
+    spread_multiplier: float
+    impact_coef_bps: float
+    borrow_bps_ann: float
+    participation_cap_frac: float
+    min_fill_frac: float
+    needs_adv: bool
+    interest_bps_ann: float
+    periods_per_year: float
+    no_trade_band_frac: float
+    halt_limit_sessions: int
+    halt_return_frac: float
+
+
+class Book(NamedTuple):
+    """State between two sessions: shares (K, N), lots (K, N) and per-asset rows (N,)."""
+
+    shares: npt.NDArray[np.float64]
+    net: npt.NDArray[np.float64]
+    mark: npt.NDArray[np.float64]
+    idle_sessions: npt.NDArray[np.int64]
+    order_shares: npt.NDArray[np.float64]
+    lots: npt.NDArray[np.void]
+
+
+class Run(NamedTuple):
+    """What the kernel returns, each array over simulated rows or records."""
+
+    daily: npt.NDArray[np.float64]
+    positions: npt.NDArray[np.float64]
+    n_rows: int
+    orders: npt.NDArray[np.void]
+    trades: npt.NDArray[np.void]
+
+
+# The kernel is compiled per shape-free signature once and cached on disk. Its cache does not notice
+# an edit of the cost functions in the other module; the tests compare against their plain form.
+@njit(cache=True, nogil=True, error_model="numpy")
+def simulate(market, weights, tranche, n_tranches, rules):
+    """Run the day loop.
+
+    Parameters
+    ----------
+    market : Market
+        R sessions; row 0 is the first decision session, on which nothing fills.
+    weights : ndarray of float64, shape (R, N)
+        Target weights of the tranche re-decided after the close of each row.
+    tranche : ndarray of int64, shape (R,)
+        Tranche re-decided, or -1.
+    n_tranches : int
+        Number of tranches K.
+    rules : Rules
+        Assumptions.
+
+    Returns
+    -------
+    daily : ndarray, shape (R, C)
+        `DAILY_COLUMNS`; row 0 is the starting capital.
+    positions : ndarray, shape (R, N)
+        Market value of the net position after each close, currency, signed.
+    n_rows : int
+        Rows simulated: fewer than R when equity fell to zero or below, which ends the run.
+    orders : ndarray of ORDER
+        In order of execution.
+    trades : ndarray of LOT
+        Closed round trips in order of closing, then those open at the end.
+    """
+    n_rows, n_assets = market.close.shape
+    daily = np.zeros((n_rows, len(DAILY_COLUMNS)))
+    positions = np.zeros((n_rows, n_assets))
+    orders = np.empty(1024, ORDER)
+    trades = np.empty(1024, LOT)
+    counts = np.zeros(2, np.int64)
+    book = Book(
+        np.zeros((n_tranches, n_assets)),
+        np.zeros(n_assets),
+        np.full(n_assets, np.nan),
+        np.zeros(n_assets, np.int64),
+        np.zeros(n_assets),
+        np.zeros((n_tranches, n_assets), LOT),
+    )
+    daily[0, EQUITY] = rules.initial_equity
+    daily[0, CASH] = rules.initial_equity
+    _mark(market, 0, book)
+    _plan_orders(weights[0], tranche[0], n_tranches, rules, daily[0, EQUITY], book)
+    last = n_rows
+    for t in range(1, n_rows):
+        day = daily[t]
+        day[CASH] = daily[t - 1, CASH]
+        # Each order and each settled or flipped position writes at most this many records today.
+        orders = _with_room(orders, counts[0], n_assets * (n_tranches + 1))
+        trades = _with_room(trades, counts[1], n_assets * (n_tranches + 1))
+        _pay_income(market, t, rules, day, book)
+        if tranche[t - 1] >= 0:
+            equity = daily[t - 1, EQUITY]
+            _execute_orders(
+                market, t, tranche[t - 1], rules, equity, day, book, orders, trades, counts
+            )
+        _settle_dead(market, t, rules, day, book, orders, trades, counts)
+        _mark(market, t, book)
+        _charge_borrow(rules, day, book)
+        _value(day, book, positions[t])
+        if not day[EQUITY] > 0.0:
+            last = t + 1
+            break
+        if t + 1 < n_rows:
+            _plan_orders(weights[t], tranche[t], n_tranches, rules, day[EQUITY], book)
+    trades = _with_room(trades, counts[1], n_assets * n_tranches)
+    _close_open_lots(last - 1, book, trades, counts)
+    return daily, positions, last, orders[: counts[0]], trades[: counts[1]]
+
+
+@njit(cache=True, nogil=True)
+def _with_room(records, used, needed):
+    """Return the records with at least `needed` free places, doubling when full."""
+    if used + needed <= records.size:
+        return records
+    grown = np.empty(max(2 * records.size, used + needed), records.dtype)
+    grown[:used] = records[:used]
+    return grown
+
+
+@njit(cache=True, nogil=True)
+def _mark(market, t, book):
+    close = market.close[t]
+    can_trade = market.can_trade[t]
+    for i in range(close.size):
+        if np.isfinite(close[i]):
+            book.mark[i] = close[i]
+        book.idle_sessions[i] = 0 if can_trade[i] else book.idle_sessions[i] + 1
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _plan_orders(target, k, n_tranches, rules, equity, book):
+    if k < 0:
+        return
+    for i in range(target.size):
+        held = book.shares[k, i]
+        book.order_shares[i] = 0.0
+        if target[i] == 0.0:
+            book.order_shares[i] = -held
+            continue
+        if not np.isfinite(book.mark[i]):
+            continue
+        wanted = target[i] * equity / n_tranches / book.mark[i]
+        change = wanted - held
+        is_resize = held * wanted > 0.0
+        if is_resize and abs(change) <= rules.no_trade_band_frac * abs(wanted):
+            continue
+        book.order_shares[i] = change
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _pay_income(market, t, rules, day, book):
+    day[INTEREST] = day[CASH] * rules.interest_bps_ann * 1e-4 / rules.periods_per_year
+    if market.dividend.size > 0:
+        for i in range(book.net.size):
+            per_share = market.dividend[t, i]
+            if not np.isfinite(per_share) or per_share == 0.0:
+                continue
+            day[DIVIDENDS] += book.net[i] * per_share
+            for k in range(book.shares.shape[0]):
+                if book.shares[k, i] != 0.0:
+                    book.lots[k, i].dividends += book.shares[k, i] * per_share
+    day[CASH] += day[INTEREST] + day[DIVIDENDS]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _execute_orders(market, t, k, rules, equity, day, book, orders, trades, counts):
+    for i in range(book.order_shares.size):
+        ordered = book.order_shares[i]
+        if ordered == 0.0:
+            continue
+        book.order_shares[i] = 0.0
+        price = market.open[t, i]
+        adv = market.adv_value[t - 1, i]
+        order = orders[counts[0]]
+        counts[0] += 1
+        _start_order(order, t, k, i, ordered, adv, book.mark[i])
+        status, fraction = _decide_fill(market, t, i, rules, ordered, adv, book.shares[k, i])
+        order.status = status
+        if market.can_trade[t, i]:
+            order.reference_price = price
+        if fraction <= 0.0:
+            continue
+        filled = ordered * fraction
+        traded = abs(filled) * price
+        half_spread = rules.half_spread_frac
+        if market.half_spread_frac.size > 0 and np.isfinite(market.half_spread_frac[t, i]):
+            half_spread = market.half_spread_frac[t, i] * rules.spread_multiplier
+        order.filled_shares = filled
+        order.fee = fee_cost(traded, rules.fee_bps)
+        order.spread = spread_cost(traded, half_spread)
+        order.impact = impact_cost(traded, adv, rules.impact_coef_bps)
+        day[CASH] -= filled * price + order.fee + order.spread + order.impact
+        day[TRADED] += traded
+        day[FEES] += order.fee
+        day[SPREAD] += order.spread
+        day[IMPACT] += order.impact
+        _book_fill(order, equity, book, trades, counts)
+
+
+@njit(cache=True, nogil=True)
+def _start_order(order, t, k, i, ordered, adv, mark):
+    order.decision_row = t - 1
+    order.row = t
+    order.asset = i
+    order.tranche = k
+    order.reason = BY_REBALANCE
+    order.ordered_shares = ordered
+    order.filled_shares = 0.0
+    order.decision_price = mark
+    order.reference_price = np.nan
+    order.adv_value = adv
+    order.fee = 0.0
+    order.spread = 0.0
+    order.impact = 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _decide_fill(market, t, i, rules, ordered, adv, held):
+    if not market.can_trade[t, i]:
+        return NO_BAR, 0.0
+    if rules.needs_adv and not adv > 0.0:
+        return ADV_UNKNOWN, 0.0
+    fraction = fill_fraction(abs(ordered) * market.open[t, i], adv, rules.participation_cap_frac)
+    opens = held * ordered >= 0.0
+    if opens and fraction < rules.min_fill_frac:
+        return BELOW_MIN_FILL, 0.0
+    return (FILLED if fraction >= 1.0 else PARTIAL), fraction
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _book_fill(order, equity, book, trades, counts):
+    """Move shares; split the fill into the part that closes a lot and the part that opens one."""
+    k = order.tranche
+    i = order.asset
+    held = book.shares[k, i]
+    filled = order.filled_shares
+    after = held + filled
+    closing = 0.0
+    if held * filled < 0.0:
+        closing = min(abs(held), abs(filled))
+        part = closing / abs(filled)
+        lot = book.lots[k, i]
+        lot.exit_shares += closing
+        lot.exit_value += closing * order.reference_price
+        lot.exit_decision_value += closing * order.decision_price
+        lot.exit_spread += order.spread * part
+        lot.exit_impact += order.impact * part
+        lot.fees += order.fee * part
+        if after * held <= 0.0:
+            _emit(lot, order.row, order.reason, trades, counts)
+    opening = abs(filled) - closing
+    if opening > 0.0 and after != 0.0:
+        _open_or_add(order, opening, equity, 1 if after > 0.0 else -1, book)
+    book.shares[k, i] = after
+    _sum_net(book, i)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _open_or_add(order, opening, equity, side, book):
+    part = opening / abs(order.filled_shares)
+    value = opening * order.reference_price
+    lot = book.lots[order.tranche, order.asset]
+    if lot.side == 0:
+        lot.asset = order.asset
+        lot.tranche = order.tranche
+        lot.side = side
+        lot.decision_row = order.decision_row
+        lot.entry_row = order.row
+        lot.equity_at_decision = equity
+        lot.first_value = value
+    # Of an order that also closed the old side, only the rest was meant to open this one.
+    lot.ordered_shares += abs(order.ordered_shares) - (abs(order.filled_shares) - opening)
+    lot.entry_shares += opening
+    lot.entry_value += value
+    lot.entry_decision_value += opening * order.decision_price
+    lot.entry_spread += order.spread * part
+    lot.entry_impact += order.impact * part
+    lot.fees += order.fee * part
+
+
+@njit(cache=True, nogil=True)
+def _sum_net(book, i):
+    total = 0.0
+    for k in range(book.shares.shape[0]):
+        total += book.shares[k, i]
+    book.net[i] = total
+
+
+@njit(cache=True, nogil=True)
+def _emit(lot, row, reason, trades, counts):
+    """Write a closed lot to the trade records and clear it."""
+    lot.exit_row = row
+    lot.exit_reason = reason
+    trades[counts[1]] = lot
+    counts[1] += 1
+    lot.side = 0
+    lot.ordered_shares = 0.0
+    lot.entry_shares = 0.0
+    lot.entry_value = 0.0
+    lot.entry_decision_value = 0.0
+    lot.exit_shares = 0.0
+    lot.exit_value = 0.0
+    lot.exit_decision_value = 0.0
+    lot.entry_spread = 0.0
+    lot.entry_impact = 0.0
+    lot.exit_spread = 0.0
+    lot.exit_impact = 0.0
+    lot.fees = 0.0
+    lot.borrow = 0.0
+    lot.dividends = 0.0
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _settle_dead(market, t, rules, day, book, orders, trades, counts):
+    """Close, without trading costs, positions of assets that will not trade again.
+
+    A delisted asset pays its terminal return on the last close; an asset that could not trade for
+    the halt limit is written off at the halt return, because waiting longer to see whether it comes
+    back would use the future.
+    """
+    for i in range(book.net.size):
+        if market.can_trade[t, i] or not np.any(book.shares[:, i]):
+            continue
+        if t >= market.delist_row[i]:
+            reason = BY_DELISTING
+            price = book.mark[i] * (1.0 + market.terminal_return_frac[i])
+        elif book.idle_sessions[i] + 1 >= rules.halt_limit_sessions:
+            reason = BY_HALT
+            price = book.mark[i] * (1.0 + rules.halt_return_frac)
+        else:
+            continue
+        for k in range(book.shares.shape[0]):
+            held = book.shares[k, i]
+            if held == 0.0:
+                continue
+            order = orders[counts[0]]
+            counts[0] += 1
+            _start_order(order, t, k, i, -held, np.nan, book.mark[i])
+            order.reason = reason
+            order.status = FILLED
+            order.filled_shares = -held
+            order.reference_price = price
+            day[CASH] += held * price
+            day[SETTLEMENT] += held * (price - book.mark[i])
+            _book_fill(order, 0.0, book, trades, counts)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _charge_borrow(rules, day, book):
+    """Charge the net short value of each asset and share the fee among its short tranches."""
+    if rules.borrow_bps_ann == 0.0:
+        return
+    for i in range(book.net.size):
+        if not book.net[i] < 0.0:
+            continue
+        short_value = -book.net[i] * book.mark[i]
+        fee = borrow_cost(short_value, rules.borrow_bps_ann, rules.periods_per_year)
+        day[BORROW] += fee
+        gross_short = 0.0
+        for k in range(book.shares.shape[0]):
+            gross_short += max(0.0, -book.shares[k, i])
+        for k in range(book.shares.shape[0]):
+            if book.shares[k, i] < 0.0:
+                book.lots[k, i].borrow += fee * -book.shares[k, i] / gross_short
+    day[CASH] -= day[BORROW]
+
+
+@njit(cache=True, nogil=True)
+def _value(day, book, position_values):
+    for i in range(book.net.size):
+        if book.net[i] == 0.0:
+            continue
+        value = book.net[i] * book.mark[i]
+        position_values[i] = value
+        if value > 0.0:
+            day[LONG] += value
+            day[N_LONG] += 1.0
+        else:
+            day[SHORT] -= value
+            day[N_SHORT] += 1.0
+    day[EQUITY] = day[CASH] + day[LONG] - day[SHORT]
+
+
+@njit(cache=True, nogil=True)
+def _close_open_lots(row, book, trades, counts):
+    """Write what is still held at the end as trades at the last close, without exit costs."""
+    for k in range(book.shares.shape[0]):
+        for i in range(book.shares.shape[1]):
+            held = abs(book.shares[k, i])
+            if held == 0.0:
+                continue
+            lot = book.lots[k, i]
+            lot.exit_shares += held
+            lot.exit_value += held * book.mark[i]
+            lot.exit_decision_value += held * book.mark[i]
+            _emit(lot, row, BY_END, trades, counts)

@@ -1,0 +1,368 @@
+"""Series and tables that describe a finished run: hedge ratio, regimes, months, flat metrics.
+
+Every metric comes from `quant_engine.stats.metrics`; here they are only applied and named.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from quant_engine.backtest.config import BacktestConfig
+from quant_engine.core.arrays import FloatVector
+from quant_engine.core.hashing import finite_or_none
+from quant_engine.stats.metrics import (
+    SHARPE_PERIODS_PER_YEAR,
+    SharpeResult,
+    annual_return,
+    annual_vol,
+    calmar,
+    daily_sharpe,
+    hit_rate,
+    max_drawdown,
+    profit_factor,
+    sharpe,
+    sharpe_step_raw,
+    sortino,
+)
+
+COST_COLUMNS = ("cost_fees", "cost_spread", "cost_impact", "cost_borrow")
+REGIME_NAMES = {
+    -1: "unknown",
+    0: "bull_trend",
+    1: "bear_trend",
+    2: "mean_reverting",
+    3: "high_volatility",
+}
+SESSION_METHOD = "session_agg_v1"
+
+
+def trailing_beta(
+    returns: FloatVector,
+    benchmark_returns: FloatVector,
+    *,
+    window_sessions: int,
+    min_sessions: int,
+) -> FloatVector:
+    """Slope of a return series on a benchmark over the sessions *before* each session.
+
+    ``beta[t] = cov(r, b) / var(b)`` over sessions t - window .. t - 1, pairs with both values only.
+    The slope of row t is known at the close of t - 1, so ``r[t] - beta[t] * b[t]`` is a return that
+    could have been earned with a hedge put on at that close.
+
+    Parameters
+    ----------
+    returns, benchmark_returns : ndarray of float64, shape (R,)
+        Simple returns per session; NaN = not available, the pair is left out.
+    window_sessions : int
+        Length of the trailing window.
+    min_sessions : int
+        Pairs needed inside the window.
+
+    Returns
+    -------
+    ndarray of float64, shape (R,)
+        Number; NaN with too few pairs or a benchmark that did not move.
+
+    Examples
+    --------
+    >>> b = np.array([0.01, -0.02, 0.03, 0.01])
+    >>> trailing_beta(2 * b, b, window_sessions=3, min_sessions=3)
+    array([nan, nan, nan,  2.])
+    """
+    both = np.isfinite(returns) & np.isfinite(benchmark_returns)
+    padding = np.full(window_sessions, np.nan)
+    window = np.lib.stride_tricks.sliding_window_view
+    own = window(np.concatenate([padding, np.where(both, returns, np.nan)])[:-1], window_sessions)
+    other = window(
+        np.concatenate([padding, np.where(both, benchmark_returns, np.nan)])[:-1], window_sessions
+    )
+    used = ~np.isnan(own)
+    n = used.sum(axis=1)
+    enough = n >= min_sessions
+    safe_n = np.maximum(n, 1)
+    own = np.where(used, own - (np.nansum(own, axis=1) / safe_n)[:, None], 0.0)
+    other = np.where(used, other - (np.nansum(other, axis=1) / safe_n)[:, None], 0.0)
+    variance = (other * other).sum(axis=1)
+    covariance = (own * other).sum(axis=1)
+    known = enough & (variance > 0.0)
+    return np.where(known, covariance / np.where(known, variance, 1.0), np.nan)
+
+
+def session_sharpe(returns: FloatVector, *, periods_per_year: float) -> SharpeResult:
+    """Sharpe ratio of one return per session, under its named convention where one applies.
+
+    Parameters
+    ----------
+    returns : ndarray of float64, shape (R,)
+        Simple returns per session; NaN = not observed.
+    periods_per_year : float
+        252 gives method ``session_agg_v1``; any other number ``per_period``.
+
+    Returns
+    -------
+    SharpeResult
+        With its error and interval.
+
+    Examples
+    --------
+    >>> session_sharpe(np.array([0.01, -0.01, 0.02]), periods_per_year=252).method
+    'session_agg_v1'
+    """
+    is_named = periods_per_year == SHARPE_PERIODS_PER_YEAR[SESSION_METHOD]
+    return sharpe(
+        returns,
+        periods_per_year=periods_per_year,
+        method=SESSION_METHOD if is_named else "per_period",
+    )
+
+
+def utc_day_sharpe(daily: pd.DataFrame) -> SharpeResult:
+    """Sharpe ratio of net returns per UTC calendar day (``daily_agg_v1``, square root of 365).
+
+    The book is held over weekends and holidays, so the strategy is running on every calendar day
+    from the first session to the last; days without a session count as zero returns.
+
+    Parameters
+    ----------
+    daily : DataFrame indexed by session
+        With ``ret_net``.
+
+    Returns
+    -------
+    SharpeResult
+        ``n_obs`` calendar days, ``observation_days`` sessions.
+    """
+    sessions = daily.index.to_numpy().astype("datetime64[D]")
+    running = np.arange(sessions[0], sessions[-1] + np.timedelta64(1, "D"))
+    return daily_sharpe(sessions, daily["ret_net"].to_numpy(), running_days=running)
+
+
+def summarize(
+    daily: pd.DataFrame, trades: pd.DataFrame, orders: pd.DataFrame, *, config: BacktestConfig
+) -> dict[str, float | int | str | None]:
+    """Flat named metrics of a run.
+
+    Parameters
+    ----------
+    daily : DataFrame indexed by session
+        Of the result.
+    trades, orders : DataFrame
+        Of the result.
+    config : BacktestConfig
+        Its capital and periods per year.
+
+    Returns
+    -------
+    dict
+        Name to number, text, or None where the value does not exist (no trade, no benchmark, a
+        ratio over zero). Returns and volatilities are fractions, money is in currency.
+    """
+    net = daily["ret_net"].to_numpy()
+    per_year = config.periods_per_year
+    ratio = session_sharpe(net, periods_per_year=per_year)
+    by_day = utc_day_sharpe(daily)
+    values: dict[str, float | int | str | None] = {
+        "first_session": str(daily.index[0].date()),
+        "last_session": str(daily.index[-1].date()),
+        "n_sessions": len(daily),
+        "initial_equity": config.initial_equity_usd,
+        "final_equity": float(daily["equity"].iloc[-1]),
+        "is_ruined": int(daily["equity"].iloc[-1] <= 0.0),
+        "total_return": float(daily["equity"].iloc[-1] / config.initial_equity_usd - 1.0),
+        "annual_return": annual_return(net, periods_per_year=per_year),
+        "annual_return_gross": annual_return(daily["ret_gross"], periods_per_year=per_year),
+        "annual_vol": annual_vol(net, periods_per_year=per_year),
+        "sharpe": ratio.value,
+        "sharpe_method": ratio.method,
+        "sharpe_std_error": ratio.std_error,
+        "sharpe_ci_low": ratio.ci_low,
+        "sharpe_ci_high": ratio.ci_high,
+        "sharpe_gross": session_sharpe(
+            daily["ret_gross"].to_numpy(), periods_per_year=per_year
+        ).value,
+        "sharpe_daily": by_day.value,
+        "sharpe_daily_method": by_day.method,
+        "sharpe_step_raw": sharpe_step_raw(net).value,
+        "observation_days": by_day.observation_days,
+        "vol_floor_applied": int(ratio.vol_floor_applied),
+        "sortino": sortino(net, periods_per_year=per_year),
+        "max_drawdown": max_drawdown(net),
+        "calmar": calmar(net, periods_per_year=per_year),
+        "session_hit_rate": hit_rate(net),
+        "avg_gross_exposure": float(daily["gross_exposure"].mean()),
+        "avg_net_exposure": float(daily["net_exposure"].mean()),
+        "turnover_ann": float(daily["turnover"].mean() * per_year),
+    }
+    values |= _benchmark_metrics(daily, per_year)
+    values |= _cost_metrics(daily, config)
+    values |= _trade_metrics(trades, len(daily) / per_year)
+    values |= _order_metrics(orders)
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _plain(value: float | int | str | None) -> float | int | str | None:
+    return finite_or_none(value) if isinstance(value, float) else value
+
+
+def _benchmark_metrics(daily: pd.DataFrame, per_year: float) -> dict[str, float | int | str | None]:
+    hedged = session_sharpe(daily["ret_hedged"].to_numpy(), periods_per_year=per_year)
+    known = daily["benchmark_ret"].notna()
+    benchmark = daily["benchmark_ret"].to_numpy()
+    return {
+        "benchmark_annual_return": annual_return(benchmark, periods_per_year=per_year),
+        "benchmark_sharpe": session_sharpe(benchmark, periods_per_year=per_year).value,
+        "benchmark_correlation": float(
+            daily.loc[known, ["ret_net", "benchmark_ret"]].corr().iloc[0, 1]
+        )
+        if known.sum() >= 3
+        else None,
+        "n_sessions_benchmark": int(known.sum()),
+        "avg_beta": float(daily["beta"].mean()) if daily["beta"].notna().any() else None,
+        "sharpe_hedged": hedged.value,
+        "sharpe_hedged_ci_low": hedged.ci_low,
+        "sharpe_hedged_ci_high": hedged.ci_high,
+        "n_sessions_hedged": hedged.n_obs,
+        "annual_return_hedged": annual_return(daily["ret_hedged"], periods_per_year=per_year),
+    }
+
+
+def _cost_metrics(
+    daily: pd.DataFrame, config: BacktestConfig
+) -> dict[str, float | int | str | None]:
+    totals = {name: float(daily[name].sum()) for name in COST_COLUMNS}
+    total = sum(totals.values())
+    net_pnl = float(daily["equity"].iloc[-1]) - config.initial_equity_usd
+    gross_pnl = net_pnl + total
+    traded = float(daily["traded_value"].sum())
+    trading = total - totals["cost_borrow"]
+    return {
+        **totals,
+        "cost_total": total,
+        "pnl_net": net_pnl,
+        "pnl_gross": gross_pnl,
+        "cost_share_of_gross": total / gross_pnl if gross_pnl > 0.0 else None,
+        "trading_cost_bps_per_side": trading / traded * 1e4 if traded > 0.0 else None,
+        "traded_value": traded,
+        "dividends": float(daily["dividends"].sum()),
+        "settlement_pnl": float(daily["settlement_pnl"].sum()),
+    }
+
+
+def _trade_metrics(trades: pd.DataFrame, years: float) -> dict[str, float | int | str | None]:
+    closed = (trades["exit_reason"] != "end_of_run").to_numpy()
+    results = trades["actual_net_return"].to_numpy()[closed]
+    holding = trades["holding_sessions"].to_numpy()[closed]
+    wins, losses = results[results > 0.0], results[results < 0.0]
+    exits = trades["exit_reason"].value_counts(sort=False)
+    return {
+        "n_trades": int(closed.sum()),
+        "n_open_at_end": int((~closed).sum()),
+        "trades_per_year": float(closed.sum() / years),
+        "avg_holding_sessions": _mean(holding),
+        "hit_rate": hit_rate(results),
+        "profit_factor": profit_factor(trades["pnl_net"].to_numpy()[closed]),
+        "avg_trade_return": _mean(results),
+        "avg_win_return": _mean(wins),
+        "avg_loss_return": _mean(losses),
+        **{f"n_exits_{name}": int(n) for name, n in exits.items() if name != "end_of_run"},
+    }
+
+
+def _order_metrics(orders: pd.DataFrame) -> dict[str, float | int | str | None]:
+    sent = (orders["reason"] == "rebalance").to_numpy()
+    share = orders["participation_frac"].to_numpy()[sent]
+    value = orders["traded_value"].to_numpy()[sent]
+    known = share[np.isfinite(share)]
+    statuses = orders["status"][sent].value_counts(sort=False)
+    return {
+        "n_orders": int(sent.sum()),
+        **{f"n_orders_{name}": int(n) for name, n in statuses.items()},
+        "avg_participation": _mean(known),
+        "max_participation": float(known.max()) if known.size else None,
+        "avg_fill_value": _mean(value[value > 0.0]),
+    }
+
+
+def _mean(values: FloatVector) -> float:
+    return float(values.mean()) if values.size else float("nan")
+
+
+def regime_breakdown(
+    daily: pd.DataFrame, trades: pd.DataFrame, *, periods_per_year: float
+) -> pd.DataFrame:
+    """Performance by the regime that was known before each session.
+
+    Parameters
+    ----------
+    daily : DataFrame indexed by session
+        With ``regime`` = the label at the close before the session, -1 = unknown.
+    trades : DataFrame
+        With ``regime`` = the label at the entry decision.
+    periods_per_year : float
+        Annualisation.
+
+    Returns
+    -------
+    DataFrame indexed by ``regime``
+        label, n_sessions, session_share, annual_return, annual_vol, sharpe, sharpe_ci_low,
+        sharpe_ci_high, session_hit_rate, worst_session, pnl_net, cost_total, turnover_ann,
+        n_trades, trade_hit_rate, avg_trade_return. Sessions of a regime are pooled although they
+        are not adjacent, so there is no drawdown here. NaN where a number does not exist.
+    """
+    rows = []
+    pnl = daily["equity"].diff()
+    pnl.iloc[0] = daily["equity"].iloc[0] * (1.0 - 1.0 / (1.0 + daily["ret_net"].iloc[0]))
+    for regime in sorted(daily["regime"].unique()):
+        inside = (daily["regime"] == regime).to_numpy()
+        net = daily["ret_net"].to_numpy()[inside]
+        ratio = session_sharpe(net, periods_per_year=periods_per_year)
+        results = trades["actual_net_return"].to_numpy()[(trades["regime"] == regime).to_numpy()]
+        rows.append(
+            {
+                "regime": int(regime),
+                "label": REGIME_NAMES[int(regime)],
+                "n_sessions": int(inside.sum()),
+                "session_share": float(inside.mean()),
+                "annual_return": annual_return(net, periods_per_year=periods_per_year),
+                "annual_vol": annual_vol(net, periods_per_year=periods_per_year),
+                "sharpe": ratio.value,
+                "sharpe_ci_low": ratio.ci_low,
+                "sharpe_ci_high": ratio.ci_high,
+                "session_hit_rate": hit_rate(net),
+                "worst_session": float(net.min()),
+                "pnl_net": float(pnl[inside].sum()),
+                "cost_total": float(daily.loc[inside, list(COST_COLUMNS)].sum().sum()),
+                "turnover_ann": float(daily["turnover"].to_numpy()[inside].mean())
+                * periods_per_year,
+                "n_trades": results.size,
+                "trade_hit_rate": hit_rate(results),
+                "avg_trade_return": _mean(results),
+            }
+        )
+    return pd.DataFrame(rows).set_index("regime")
+
+
+def monthly_returns(daily: pd.DataFrame) -> pd.DataFrame:
+    """Compound the session returns of each calendar month.
+
+    ``prod(1 + r) - 1`` over the sessions of the month inside the run; the first and last month may
+    be partial (see ``n_sessions``).
+
+    Parameters
+    ----------
+    daily : DataFrame indexed by session
+        With ret_net, ret_gross, ret_hedged and benchmark_ret (NaN = not available, left out; NaN
+        for a month without any).
+
+    Returns
+    -------
+    DataFrame indexed by ``month`` (first calendar day)
+        ret_net, ret_gross, ret_hedged, benchmark_ret (fractions), n_sessions.
+    """
+    names = ["ret_net", "ret_gross", "ret_hedged", "benchmark_ret"]
+    month = daily.index.to_numpy().astype("datetime64[M]").astype("datetime64[us]")
+    grouped = (1.0 + daily[names]).groupby(pd.DatetimeIndex(month, name="month"))
+    table = grouped.prod(min_count=1) - 1.0
+    table["n_sessions"] = grouped.size()
+    return table

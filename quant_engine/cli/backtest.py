@@ -1,0 +1,85 @@
+"""``run_backtest.py`` and ``qe backtest``: out-of-sample predictions to a costed backtest."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from quant_engine.cli.flags import RetiredFlag, add_run_flags, make_parser, overrides_of
+from quant_engine.cli.run import execute
+from quant_engine.cli.setup import open_workspace, put
+
+if TYPE_CHECKING:
+    from quant_engine.workflows.outcome import Outcome
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command."""
+    result = make_parser(
+        "run_backtest.py",
+        "Trade the purged walk-forward out-of-sample predictions of the newest completed training "
+        "run at the next open, with costs, and write the tear sheet.",
+    )
+    choice = result.add_argument_group("what")
+    choice.add_argument("--horizon", type=int, metavar="H", help="newest run with this horizon")
+    choice.add_argument("--run", metavar="RUN_ID", help="a training run (default: the newest)")
+    choice.add_argument(
+        "--allow-in-sample",
+        action="store_true",
+        help="trade predictions of the final model on its own training data; marked everywhere",
+    )
+    book = result.add_argument_group("book")
+    book.add_argument("--mode", choices=("long_short", "long_only"), help="kind of book")
+    book.add_argument("--top", type=float, metavar="K", help="names per side, or a share below 1")
+    book.add_argument("--costs", metavar="PROFILE", help="cost profile from specs/costs (base)")
+    book.add_argument("--capital", type=float, metavar="USD", help="starting capital")
+    book.add_argument("--min-confidence", type=float, metavar="P", help="trade only above this")
+    book.add_argument(
+        "--min-predicted", type=float, metavar="R", help="least absolute expected return"
+    )
+    book.add_argument(
+        "--no-survivorship", action="store_true", help="also without membership history"
+    )
+    retired = result.add_argument_group("retired")
+    retired.add_argument(
+        "--n-trials",
+        action=RetiredFlag,
+        reason="trials are counted where they are evaluated, never typed.",
+    )
+    retired.add_argument(
+        "--risk",
+        action=RetiredFlag,
+        reason="risk-managed mode is not part of this version.",
+    )
+    retired.add_argument(
+        "--advanced",
+        action=RetiredFlag,
+        reason="the advanced validation suite is not part of this version.",
+    )
+    add_run_flags(result)
+    return result
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse, simulate, print; return the exit code."""
+    return execute("run_backtest.py", parser().parse_args(argv), _work)
+
+
+def _work(args: argparse.Namespace) -> Outcome:
+    from quant_engine.workflows.backtest import BacktestRequest, run_backtest
+
+    overrides = overrides_of(args)
+    put(overrides, "book.mode", args.mode)
+    put(overrides, "book.top", args.top)
+    put(overrides, "costs", args.costs)
+    put(overrides, "backtest.initial_capital_usd", args.capital)
+    request = BacktestRequest(
+        run_id=args.run,
+        horizon=args.horizon,
+        allow_in_sample=args.allow_in_sample,
+        min_confidence=args.min_confidence,
+        min_predicted_frac=args.min_predicted,
+        compare_survivorship=args.no_survivorship,
+    )
+    return run_backtest(open_workspace(args), request, overrides, dry_run=args.dry_run)

@@ -1,0 +1,138 @@
+"""``qe VERB``: every command under one name; the run_*.py scripts call the same functions."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from quant_engine.cli import backtest, predict, retrain, train
+from quant_engine.cli.flags import add_data_flags, add_run_flags, make_parser
+from quant_engine.cli.run import execute
+from quant_engine.cli.setup import open_workspace
+
+if TYPE_CHECKING:
+    from quant_engine.workflows.outcome import Outcome
+
+Command = Callable[[Sequence[str] | None], int]
+
+
+def demo(argv: Sequence[str] | None = None) -> int:
+    """Train, predict and backtest on the embedded simulated market."""
+    parser = make_parser("qe demo", "Train, predict and backtest on the embedded market.")
+    add_run_flags(parser)
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.demo import demo as run_demo
+
+        return run_demo(open_workspace(args))
+
+    return execute("qe demo", parser.parse_args(argv), work)
+
+
+def artifacts(argv: Sequence[str] | None = None) -> int:
+    """List what the store holds."""
+    parser = make_parser("qe artifacts", "List artifacts in order of writing.")
+    parser.add_argument("--kind", help="only this kind")
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.inspect import list_artifacts
+
+        return list_artifacts(open_workspace(args), args.kind)
+
+    return execute("qe artifacts", parser.parse_args(argv), work)
+
+
+def lineage(argv: Sequence[str] | None = None) -> int:
+    """Draw where an artifact came from."""
+    parser = make_parser("qe lineage", "Draw the lineage of an artifact from its raw files.")
+    parser.add_argument("id", help="artifact id, its beginning, or KIND/ID")
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.inspect import show_lineage
+
+        return show_lineage(open_workspace(args), args.id)
+
+    return execute("qe lineage", parser.parse_args(argv), work)
+
+
+def replay(argv: Sequence[str] | None = None) -> int:
+    """Compute an artifact again and compare bytes."""
+    parser = make_parser("qe replay", "Compute an artifact again from raw data and compare bytes.")
+    parser.add_argument("id", help="artifact id, its beginning, or KIND/ID")
+    add_run_flags(parser)
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.replay import replay as run_replay
+
+        return run_replay(open_workspace(args), args.id)
+
+    return execute("qe replay", parser.parse_args(argv), work)
+
+
+def verify(argv: Sequence[str] | None = None) -> int:
+    """Re-hash everything."""
+    parser = make_parser("qe verify", "Re-hash every artifact; check inputs, signatures and runs.")
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.inspect import verify as run_verify
+
+        return run_verify(open_workspace(args))
+
+    return execute("qe verify", parser.parse_args(argv), work)
+
+
+def doctor(argv: Sequence[str] | None = None) -> int:
+    """Examine the installation."""
+    parser = make_parser("qe doctor", "Examine versions, extras, folders and disk.")
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.inspect import doctor as run_doctor
+
+        return run_doctor(open_workspace(args))
+
+    return execute("qe doctor", parser.parse_args(argv), work)
+
+
+def scan(argv: Sequence[str] | None = None) -> int:
+    """Show what a folder of price files would be read as."""
+    parser = make_parser("qe scan", "Show mapping, range, coverage and faults of price files.")
+    add_data_flags(parser)
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.data import scan_source
+
+        return scan_source(args)
+
+    return execute("qe scan", parser.parse_args(argv), work)
+
+
+COMMANDS: dict[str, tuple[Command, str]] = {
+    "demo": (demo, "train, predict and backtest on the embedded simulated market"),
+    "train": (train.main, "market data to a trained, versioned model"),
+    "predict": (predict.main, "latest bars to ranked predictions"),
+    "backtest": (backtest.main, "out-of-sample predictions to a costed backtest and tear sheet"),
+    "retrain": (retrain.main, "triggers, versions, rollback"),
+    "scan": (scan, "what a folder of price files would be read as"),
+    "artifacts": (artifacts, "list what the store holds"),
+    "lineage": (lineage, "where an artifact came from"),
+    "replay": (replay, "compute an artifact again and compare bytes"),
+    "verify": (verify, "re-hash everything"),
+    "doctor": (doctor, "examine the installation"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Dispatch ``qe VERB ARGS``; without a verb, list the verbs."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: qe VERB [flags]      (qe VERB --help for its flags)\n")
+        for name, (_, summary) in COMMANDS.items():
+            print(f"  {name:<10} {summary}")
+        return 0
+    verb, *rest = arguments
+    if verb not in COMMANDS:
+        print(f"error: unknown verb {verb!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    return COMMANDS[verb][0](rest)

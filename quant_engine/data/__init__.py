@@ -1,0 +1,1 @@
+"""Market data: providers, quality rules, identity, panels, universes, cache and reconciliation."""

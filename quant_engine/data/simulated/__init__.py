@@ -1,0 +1,39 @@
+"""Simulated markets: pure functions of seed and configuration, with the truth beside them."""
+
+from quant_engine.data.simulated.config import (
+    AlphaShape,
+    AlphaSpec,
+    CharacteristicSpec,
+    CorporateSpec,
+    EquityWorldConfig,
+    FactorSpec,
+    FundamentalSpec,
+    IdioSpec,
+    ListingSpec,
+    MarketSpec,
+    MembershipSpec,
+    RegimeSpec,
+    VolatilitySpec,
+)
+from quant_engine.data.simulated.simulate import simulate_equity_world
+from quant_engine.data.simulated.world import EquityTruth, EquityWorld, expected_hedged_return
+
+__all__ = [
+    "AlphaShape",
+    "AlphaSpec",
+    "CharacteristicSpec",
+    "CorporateSpec",
+    "EquityTruth",
+    "EquityWorld",
+    "EquityWorldConfig",
+    "FactorSpec",
+    "FundamentalSpec",
+    "IdioSpec",
+    "ListingSpec",
+    "MarketSpec",
+    "MembershipSpec",
+    "RegimeSpec",
+    "VolatilitySpec",
+    "expected_hedged_return",
+    "simulate_equity_world",
+]

@@ -1,0 +1,63 @@
+"""Prices, dividends and total returns of a panel, read the same way by features and labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from quant_engine.core.arrays import FloatMatrix
+from quant_engine.core.panel import Panel, PriceBasis
+
+__all__ = ["PRICE_FIELDS", "cash_dividends", "positive_prices", "total_returns"]
+
+PRICE_FIELDS = ("open", "high", "low", "close")
+
+
+def total_returns(panel: Panel) -> FloatMatrix:
+    """Close-to-close simple total return of each session.
+
+    (close_t + dividend_t)/close_{t-1} - 1. With the basis ``total_adj`` the prices carry the
+    dividends already and the dividend field is not read.
+
+    Parameters
+    ----------
+    panel : Panel
+        Field ``close``, optional ``dividend`` (cash per share in the basis of the prices on the
+        ex-session; NaN = none).
+
+    Returns
+    -------
+    ndarray of float64, shape (T, N)
+        Fraction; NaN in the first row and where either close is missing.
+
+    Raises
+    ------
+    MissingFieldError
+        When the panel has no close.
+
+    Examples
+    --------
+    >>> from quant_engine.core.panel import TimeAxis
+    >>> axis = TimeAxis.sessions(["2020-01-02", "2020-01-03"])
+    >>> fields = {"close": np.array([[10.0], [9.9]]), "dividend": np.array([[0.0], [0.2]])}
+    >>> total_returns(Panel(axis, ("A@US#1",), fields)).round(4).ravel().tolist()
+    [nan, 0.01]
+    """
+    close = positive_prices(panel.field("close"))
+    paid = close + cash_dividends(panel)
+    out = np.full(close.shape, np.nan)
+    out[1:] = paid[1:] / close[:-1] - 1.0
+    return out
+
+
+def positive_prices(values: FloatMatrix) -> FloatMatrix:
+    """Return float64 prices, shape (T, N), with everything that is not a positive number as NaN."""
+    wide = np.asarray(values, dtype=np.float64)
+    return np.where(np.isfinite(wide) & (wide > 0.0), wide, np.nan)
+
+
+def cash_dividends(panel: Panel) -> FloatMatrix:
+    """Return cash dividends per share, shape (T, N), 0 = none, to be added to the panel's prices."""
+    if panel.price_basis is PriceBasis.TOTAL_ADJ or "dividend" not in panel.fields:
+        return np.zeros(panel.shape)
+    cash = np.asarray(panel.field("dividend"), dtype=np.float64)
+    return np.where(np.isfinite(cash), cash, 0.0)

@@ -1,0 +1,182 @@
+"""ModelFeatures: what a model may see about a decision, and the identity of the feature set.
+
+A fitted model accepts only the feature set it was trained on: same id, same names, same order.
+The trailing volatility travels with the features because it too is known at the decision; it
+scales intervals and is no input of a learner.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import model_validator
+
+from quant_engine.core.arrays import BoolMatrix, FloatMatrix
+from quant_engine.core.config import FrozenConfig
+from quant_engine.core.errors import LookAheadError, SchemaMismatchError
+from quant_engine.core.panel import Panel
+
+__all__ = ["FeatureSchema", "ModelFeatures"]
+
+
+class FeatureSchema(FrozenConfig):
+    """Identity of a feature set, as far as a model cares.
+
+    Parameters
+    ----------
+    set_id : str
+        Hash of the feature set's definition.
+    names : tuple of str
+        Feature names in column order.
+    causality : tuple of str
+        One per name: ``CAUSAL`` (known at any time of the session), ``END_OF_DAY`` (known after
+        its close) or ``RESEARCH_ONLY`` (uses later data; refused by trainer and predictor).
+
+    Examples
+    --------
+    >>> FeatureSchema(set_id="ab", names=("mom",), causality=("CAUSAL",)).names
+    ('mom',)
+    """
+
+    set_id: str
+    names: tuple[str, ...]
+    causality: tuple[Literal["CAUSAL", "END_OF_DAY", "RESEARCH_ONLY"], ...]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FeatureSchema:
+        if not self.names or len(set(self.names)) != len(self.names):
+            raise SchemaMismatchError(
+                "feature names",
+                wanted="at least one, all different",
+                got=f"{len(self.names)} names, {len(set(self.names))} different",
+                hint="Check the feature set.",
+            )
+        if len(self.names) != len(self.causality):
+            raise SchemaMismatchError(
+                "causality",
+                wanted=f"{len(self.names)} entries, one per feature",
+                got=len(self.causality),
+                hint="Every feature declares when it is known.",
+            )
+        return self
+
+    def require_usable(self) -> None:
+        """Refuse a set that holds a research-only feature.
+
+        Raises
+        ------
+        LookAheadError
+            Names the features.
+        """
+        research = [
+            name
+            for name, kind in zip(self.names, self.causality, strict=True)
+            if kind == "RESEARCH_ONLY"
+        ]
+        if research:
+            raise LookAheadError(
+                "feature set",
+                wanted="features known at the decision (CAUSAL or END_OF_DAY)",
+                got=f"RESEARCH_ONLY {', '.join(research[:5])}",
+                hint="Research-only features may be studied, never trained on or used to predict.",
+            )
+
+    def require_same(self, other: FeatureSchema) -> None:
+        """Refuse features that a model with this schema was not trained on.
+
+        Parameters
+        ----------
+        other : FeatureSchema
+            Schema of the features offered.
+
+        Raises
+        ------
+        SchemaMismatchError
+            Other names, another order, or another set id.
+        """
+        if other.names != self.names:
+            missing = sorted(set(self.names) - set(other.names))
+            extra = sorted(set(other.names) - set(self.names))
+            difference = (
+                f"missing {missing[:5]}, extra {extra[:5]}" if missing or extra else "another order"
+            )
+            raise SchemaMismatchError(
+                "features",
+                wanted=f"the {len(self.names)} features the model was trained on, in their order",
+                got=difference,
+                hint="Compute the feature set named in the model's metadata.",
+            )
+        if (other.set_id, other.causality) != (self.set_id, self.causality):
+            raise SchemaMismatchError(
+                "feature set id",
+                wanted=self.set_id,
+                got=other.set_id,
+                hint="Names agree but definitions differ; retrain, or use the model's own set.",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class ModelFeatures:
+    """Features of every asset and session, with what is needed to use them.
+
+    Parameters
+    ----------
+    panel : Panel
+        One field per feature, shape (T, N), in the order of ``schema.names``; NaN = missing.
+        Masks ``member`` (in the universe, known that session) and ``tradable``: a decision is
+        allowed where both hold.
+    schema : FeatureSchema
+        Identity of the feature set.
+    volatility : ndarray, shape (T, N)
+        Trailing volatility of each asset's return, fraction per session, known at the close of
+        the session; NaN or 0 = unknown, and then no interval is given.
+
+    Examples
+    --------
+    >>> from quant_engine.core.panel import TimeAxis
+    >>> one = np.ones((1, 1))
+    >>> panel = Panel(
+    ...     TimeAxis.sessions(["2024-01-02"]), ("A@US#1",), {"mom": one},
+    ...     masks={"member": one > 0, "tradable": one > 0},
+    ... )
+    >>> schema = FeatureSchema(set_id="ab", names=("mom",), causality=("CAUSAL",))
+    >>> ModelFeatures(panel, schema, one).allowed
+    array([[ True]])
+    """
+
+    panel: Panel
+    schema: FeatureSchema
+    volatility: FloatMatrix
+
+    def __post_init__(self) -> None:
+        if tuple(self.panel.fields) != self.schema.names:
+            raise SchemaMismatchError(
+                "feature panel",
+                wanted=f"exactly the fields {_shown(self.schema.names)} in this order",
+                got=_shown(tuple(self.panel.fields)),
+                hint="Use panel.only_fields(schema.names).",
+            )
+        volatility = np.asarray(self.volatility)
+        if volatility.shape != self.panel.shape or volatility.dtype.kind != "f":
+            raise SchemaMismatchError(
+                "volatility",
+                wanted=f"floats of shape {self.panel.shape} (sessions x assets)",
+                got=f"{volatility.dtype} of shape {volatility.shape}",
+                hint="Use the axes of the feature panel.",
+            )
+        object.__setattr__(self, "volatility", volatility)
+
+    @property
+    def allowed(self) -> BoolMatrix:
+        """Where a decision may be made, bool (T, N): member and tradable."""
+        return self.panel.mask("member") & self.panel.mask("tradable")
+
+    def window(self, start: int, stop: int) -> ModelFeatures:
+        """Features of session positions start (inclusive) to stop (exclusive), sharing memory."""
+        return ModelFeatures(self.panel.rows(start, stop), self.schema, self.volatility[start:stop])
+
+
+def _shown(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:4]) + (f", ... ({len(names)})" if len(names) > 4 else "")

@@ -1,0 +1,1 @@
+"""Panels: one function per panel, run data in, markup out."""

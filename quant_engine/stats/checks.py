@@ -1,0 +1,158 @@
+"""Parse numeric arguments once, at the door of the package, with the argument's name in the error.
+
+Contract: what comes out is a float64 array of the promised rank without infinities; NaN means
+"not observed" and is left to each function's own documented rule.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from quant_engine.core.arrays import FloatVector
+from quant_engine.core.errors import ConfigError, DataError
+
+__all__ = ["check_coverage", "check_same_shape", "parse_matrix", "parse_vector"]
+
+
+def parse_vector(name: str, values: npt.ArrayLike) -> FloatVector:
+    """Read a one-dimensional numeric argument.
+
+    Parameters
+    ----------
+    name : str
+        Argument name for the message.
+    values : array-like, shape (n,)
+        Numbers of any real type; NaN allowed, infinity refused.
+
+    Returns
+    -------
+    ndarray of float64, shape (n,)
+        The values; not a copy where they already were float64.
+
+    Raises
+    ------
+    DataError
+        Another rank, no numbers, or an infinite value.
+
+    Examples
+    --------
+    >>> parse_vector("returns", [1, 2])
+    array([1., 2.])
+    """
+    return _parse(name, values, rank=1)
+
+
+def parse_matrix(name: str, values: npt.ArrayLike) -> FloatVector:
+    """Read a two-dimensional numeric argument (dates in rows, assets in columns).
+
+    Parameters
+    ----------
+    name : str
+        Argument name for the message.
+    values : array-like, shape (T, N)
+        Numbers of any real type; NaN allowed, infinity refused.
+
+    Returns
+    -------
+    ndarray of float64, shape (T, N), C order
+        The values; not a copy where they already were C-ordered float64.
+
+    Raises
+    ------
+    DataError
+        Another rank, no numbers, or an infinite value.
+
+    Examples
+    --------
+    >>> parse_matrix("scores", [[1, 2]]).shape
+    (1, 2)
+    """
+    return _parse(name, values, rank=2)
+
+
+def _parse(name: str, values: npt.ArrayLike, *, rank: int) -> FloatVector:
+    """Shared body of the two parsers."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "fiub" or array.ndim != rank:
+        raise DataError(
+            name,
+            wanted=f"numbers in {rank} dimension{'s' if rank > 1 else ''}",
+            got=f"shape {array.shape}, dtype {array.dtype}",
+            hint="Pass a numpy array or a column of numbers.",
+        )
+    parsed = np.ascontiguousarray(array, dtype=np.float64)
+    n_infinite = int(np.isinf(parsed).sum())
+    if n_infinite:
+        raise DataError(
+            name,
+            wanted="finite numbers or NaN",
+            got=f"{n_infinite} infinite values",
+            hint="Infinity is usually a division by zero upstream; make it NaN where it arises.",
+        )
+    return parsed
+
+
+def check_same_shape(
+    name: str, values: FloatVector, other_name: str, other_values: FloatVector
+) -> None:
+    """Refuse two arrays that do not describe the same observations.
+
+    Parameters
+    ----------
+    name, other_name : str
+        Argument names for the message.
+    values, other_values : ndarray
+        Arrays that must have one shape.
+
+    Raises
+    ------
+    DataError
+        The shapes differ.
+
+    Examples
+    --------
+    >>> check_same_shape("a", np.zeros(2), "b", np.ones(2))
+    """
+    if values.shape != other_values.shape:
+        raise DataError(
+            other_name,
+            wanted=f"shape {values.shape}, the shape of {name}",
+            got=other_values.shape,
+            hint="Align both on the same dates and assets first.",
+        )
+
+
+def check_coverage(name: str, value: float) -> float:
+    """Refuse a probability level outside the open unit interval.
+
+    Parameters
+    ----------
+    name : str
+        Argument name for the message.
+    value : float
+        Probability.
+
+    Returns
+    -------
+    float
+        The value.
+
+    Raises
+    ------
+    ConfigError
+        Not strictly between 0 and 1.
+
+    Examples
+    --------
+    >>> check_coverage("coverage", 0.9)
+    0.9
+    """
+    if not 0.0 < value < 1.0:
+        raise ConfigError(
+            name,
+            wanted="a probability strictly between 0 and 1",
+            got=value,
+            hint="Write 0.9 for 90 %.",
+        )
+    return value

@@ -1,0 +1,214 @@
+"""Signal tables: what scores said about later returns, by year, by horizon and by quantile.
+
+Contract: every table is computed from scores that were out of sample where they are used, and
+from outcomes of the same rows; NaN pairs count nowhere. Means of overlapping labels are tested
+with Newey-West errors whose lags cover the overlap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from quant_engine.core.arrays import FloatMatrix, TimeVector
+from quant_engine.core.errors import ConfigError
+from quant_engine.stats.checks import check_same_shape, parse_matrix
+from quant_engine.stats.ic import ic_by_date
+from quant_engine.stats.inference import newey_west_mean
+
+__all__ = ["ic_by_horizon", "ic_by_year", "ic_table", "quantile_by_date", "quantile_table"]
+
+BPS = 1e4
+MIN_TESTED = 10
+"""Dates below which a mean gets no t-statistic."""
+
+
+def ic_table(
+    scores: npt.ArrayLike, targets: npt.ArrayLike, sessions: TimeVector, *, min_assets: int = 10
+) -> pd.DataFrame:
+    """Pearson and rank IC per session.
+
+    Parameters
+    ----------
+    scores, targets : array-like, shape (T, N)
+        NaN = not available.
+    sessions : ndarray of datetime64, shape (T,)
+        Decision sessions.
+    min_assets : int
+        Pairs that a session needs.
+
+    Returns
+    -------
+    DataFrame
+        ``session, ic, rank_ic``; sessions without either are dropped.
+
+    Examples
+    --------
+    >>> day = np.array(["2020-01-02"], dtype="datetime64[D]")
+    >>> table = ic_table([[1.0, 2.0, 3.0]], [[1.0, 2.0, 4.0]], day, min_assets=3)
+    >>> float(table["rank_ic"].iloc[0])
+    1.0
+    """
+    frame = pd.DataFrame(
+        {
+            "session": np.asarray(sessions).astype("datetime64[us]"),
+            "ic": ic_by_date(scores, targets, method="pearson", min_assets=min_assets),
+            "rank_ic": ic_by_date(scores, targets, method="rank", min_assets=min_assets),
+        }
+    )
+    return frame.dropna(subset=["ic", "rank_ic"], how="all").reset_index(drop=True)
+
+
+def ic_by_year(table: pd.DataFrame, *, lags: int) -> pd.DataFrame:
+    """Average :func:`ic_table` by calendar year.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``session, ic, rank_ic``.
+    lags : int
+        Bartlett lags of the t-statistic: the label horizon in sessions.
+
+    Returns
+    -------
+    DataFrame
+        ``year, ic, rank_ic, t_nw, n``; ``t_nw`` tests the mean rank IC and is NaN below
+        ``MIN_TESTED`` sessions.
+    """
+    rows = []
+    for year, part in table.groupby(table["session"].dt.year, sort=True):
+        rows.append(
+            {
+                "year": int(str(year)),
+                "ic": float(part["ic"].mean()),
+                "rank_ic": float(part["rank_ic"].mean()),
+                "t_nw": _t_value(part["rank_ic"].to_numpy(), lags),
+                "n": int(part["rank_ic"].notna().sum()),
+            }
+        )
+    return pd.DataFrame(rows, columns=["year", "ic", "rank_ic", "t_nw", "n"])
+
+
+def ic_by_horizon(
+    scores: npt.ArrayLike, outcomes: Mapping[int, FloatMatrix], *, min_assets: int = 10
+) -> pd.DataFrame:
+    """Mean rank IC of the same scores against returns of several horizons.
+
+    Parameters
+    ----------
+    scores : array-like, shape (T, N)
+        NaN = no score.
+    outcomes : mapping of int to ndarray, shape (T, N)
+        Horizon in sessions to forward return.
+    min_assets : int
+        Pairs that a session needs.
+
+    Returns
+    -------
+    DataFrame
+        ``horizon, mean, t_nw, n``; lags of the t are the horizon.
+    """
+    rows = []
+    for horizon, outcome in sorted(outcomes.items()):
+        series = ic_by_date(scores, outcome, method="rank", min_assets=min_assets)
+        known = series[~np.isnan(series)]
+        rows.append(
+            {
+                "horizon": horizon,
+                "mean": float(known.mean()) if known.size else np.nan,
+                "t_nw": _t_value(known, horizon),
+                "n": int(known.size),
+            }
+        )
+    return pd.DataFrame(rows, columns=["horizon", "mean", "t_nw", "n"])
+
+
+def quantile_by_date(
+    scores: npt.ArrayLike, outcomes: npt.ArrayLike, *, n_quantiles: int, min_assets: int = 10
+) -> FloatMatrix:
+    """Equal-weight mean outcome of each score quantile, one row per session.
+
+    Names are ordered by score (ties in column order) and cut into groups whose sizes differ by
+    at most one.
+
+    Parameters
+    ----------
+    scores, outcomes : array-like, shape (T, N)
+        NaN = not available; a name needs both.
+    n_quantiles : int
+        Groups, at least 2; group 1 has the lowest scores.
+    min_assets : int
+        Names that a session needs, never fewer than one per group.
+
+    Returns
+    -------
+    ndarray of float64, shape (T, n_quantiles)
+        NaN rows where too few names have both.
+
+    Examples
+    --------
+    >>> quantile_by_date([[4.0, 3.0, 2.0, 1.0]], [[0.4, 0.3, 0.2, 0.1]], n_quantiles=2,
+    ...                  min_assets=2).round(2).tolist()
+    [[0.15, 0.35]]
+    """
+    if n_quantiles < 2:
+        raise ConfigError("n_quantiles", wanted="at least 2", got=n_quantiles, hint="Use 5 or 10.")
+    score, outcome = parse_matrix("scores", scores), parse_matrix("outcomes", outcomes)
+    check_same_shape("scores", score, "outcomes", outcome)
+    both = ~(np.isnan(score) | np.isnan(outcome))
+    count = both.sum(axis=1)
+    order = np.argsort(np.where(both, score, np.inf), axis=1, kind="stable")
+    sorted_outcome = np.take_along_axis(np.where(both, outcome, 0.0), order, axis=1)
+    position = np.arange(score.shape[1])[None, :]
+    enough = count >= max(min_assets, n_quantiles)
+    group = np.minimum(position * n_quantiles // np.maximum(count, 1)[:, None], n_quantiles)
+    group = np.where(position < count[:, None], group, n_quantiles)
+    result = np.full((score.shape[0], n_quantiles), np.nan)
+    for number in range(n_quantiles):
+        chosen = group == number
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(chosen, sorted_outcome, 0.0).sum(axis=1) / chosen.sum(axis=1)
+        result[enough, number] = mean[enough]
+    return result
+
+
+def quantile_table(by_date: FloatMatrix, *, lags: int) -> pd.DataFrame:
+    """Average :func:`quantile_by_date` over sessions.
+
+    Parameters
+    ----------
+    by_date : ndarray, shape (T, Q)
+        Mean outcome per session and quantile, fraction; NaN = not available.
+    lags : int
+        Bartlett lags of the standard error: the label horizon in sessions.
+
+    Returns
+    -------
+    DataFrame
+        ``quantile`` (1 = lowest score), ``mean_fwd_return_bps``, ``std_error_bps`` (NaN below
+        ``MIN_TESTED`` sessions).
+    """
+    rows = []
+    for number in range(by_date.shape[1]):
+        known = by_date[~np.isnan(by_date[:, number]), number]
+        error = np.nan
+        if known.size >= MIN_TESTED:
+            error = newey_west_mean(known, lags=min(lags, known.size - 1)).std_error
+        rows.append(
+            {
+                "quantile": number + 1,
+                "mean_fwd_return_bps": float(known.mean()) * BPS if known.size else np.nan,
+                "std_error_bps": error * BPS,
+            }
+        )
+    return pd.DataFrame(rows, columns=["quantile", "mean_fwd_return_bps", "std_error_bps"])
+
+
+def _t_value(values: npt.NDArray[np.float64], lags: int) -> float:
+    known = values[~np.isnan(values)]
+    if known.size < MIN_TESTED:
+        return float("nan")
+    return newey_west_mean(known, lags=min(lags, known.size - 1)).t

@@ -1,0 +1,1 @@
+"""Workflows: the only place where stages meet and where artifacts are read and written."""

@@ -1,0 +1,146 @@
+"""Newey-West tests against statsmodels, plain loops and closed forms."""
+
+from math import isnan, sqrt
+
+import numpy as np
+import pytest
+from statsmodels.regression.linear_model import OLS
+
+from quant_engine.core.errors import ConfigError, DataError, InsufficientHistoryError
+from quant_engine.stats.inference import (
+    long_run_variance,
+    newey_west_lags,
+    newey_west_mean,
+    newey_west_regression,
+)
+
+pytestmark = pytest.mark.feature("Q-36")
+
+RNG = np.random.default_rng(3)
+
+
+def autocorrelated(n: int, rho: float = 0.5) -> np.ndarray:
+    """AR(1) with a small positive mean."""
+    x = np.empty(n)
+    x[0] = RNG.standard_normal()
+    for t in range(1, n):
+        x[t] = rho * x[t - 1] + RNG.standard_normal()
+    return 0.1 + x
+
+
+def loop_variance(x, lags):
+    """Bartlett long-run variance with two nested Python loops."""
+    n = len(x)
+    d = [value - sum(x) / n for value in x]
+    total = 0.0
+    for i in range(n):
+        for j in range(n):
+            if abs(i - j) <= lags:
+                total += (1 - abs(i - j) / (lags + 1)) * d[i] * d[j]
+    return total / n
+
+
+@pytest.mark.parametrize("lags", [0, 1, 4, 19])
+def test_long_run_variance_equals_the_double_loop(lags):
+    x = autocorrelated(60)
+    assert long_run_variance(x, lags=lags) == pytest.approx(loop_variance(x, lags), rel=1e-10)
+
+
+@pytest.mark.parametrize("lags", [0, 3, 10])
+@pytest.mark.parametrize("small_sample", [False, True])
+def test_mean_test_equals_statsmodels(lags, small_sample):
+    x = autocorrelated(120)
+    fit = OLS(x, np.ones_like(x)).fit(
+        cov_type="HAC", cov_kwds={"maxlags": lags, "use_correction": small_sample}, use_t=True
+    )
+    got = newey_west_mean(x, lags=lags, small_sample=small_sample)
+    assert got.mean == pytest.approx(fit.params[0], rel=1e-12)
+    assert got.std_error == pytest.approx(fit.bse[0], rel=1e-10)
+    assert got.t == pytest.approx(fit.tvalues[0], rel=1e-10)
+    assert got.p_value == pytest.approx(fit.pvalues[0], rel=1e-8)
+
+
+@pytest.mark.parametrize("small_sample", [False, True])
+def test_regression_equals_statsmodels(small_sample):
+    x = np.column_stack([RNG.standard_normal((150, 2)), np.ones(150)])
+    y = x @ [0.4, -0.2, 0.01] + autocorrelated(150)
+    fit = OLS(y, x).fit(
+        cov_type="HAC", cov_kwds={"maxlags": 5, "use_correction": small_sample}, use_t=True
+    )
+    got = newey_west_regression(y, x, lags=5, small_sample=small_sample)
+    np.testing.assert_allclose(got.params, fit.params, rtol=1e-10)
+    np.testing.assert_allclose(got.std_errors, fit.bse, rtol=1e-9)
+    np.testing.assert_allclose(got.t, fit.tvalues, rtol=1e-9)
+    np.testing.assert_allclose(got.p_values, fit.pvalues, rtol=1e-7)
+
+
+def test_regression_on_a_constant_is_the_mean_test():
+    x = autocorrelated(80)
+    fit = newey_west_regression(x, np.ones((80, 1)), lags=6)
+    test = newey_west_mean(x, lags=6)
+    assert fit.params[0] == pytest.approx(test.mean)
+    assert fit.std_errors[0] == pytest.approx(test.std_error)
+
+
+def test_lag_zero_is_the_textbook_error():
+    x = autocorrelated(50)
+    assert newey_west_mean(x, lags=0).std_error == pytest.approx(x.std() / sqrt(50), rel=1e-12)
+    classic = newey_west_mean(x, lags=0, small_sample=True)
+    assert classic.t == pytest.approx(x.mean() / (x.std(ddof=1) / sqrt(50)), rel=1e-12)
+
+
+def test_gaps_keep_their_place_in_time():
+    """A value after a gap is no neighbour of the value before it."""
+    x = autocorrelated(40)
+    holes = x.copy()
+    holes[[5, 6, 20]] = np.nan
+    observed = ~np.isnan(holes)
+    n, mean = observed.sum(), holes[observed].mean()
+    d = np.where(observed, holes - mean, 0.0)
+    total = sum(d[t] ** 2 for t in range(40)) + sum(
+        2 * (1 - lag / 4) * sum(d[t] * d[t - lag] for t in range(lag, 40)) for lag in (1, 2, 3)
+    )
+    got = newey_west_mean(holes, lags=3)
+    assert got.n == 37
+    assert got.std_error == pytest.approx(sqrt(total) / n, rel=1e-12)
+    squeezed = newey_west_mean(holes[observed], lags=3)
+    assert got.std_error != pytest.approx(squeezed.std_error, rel=1e-6)
+
+
+def test_overlapping_labels_are_not_significant_by_construction():
+    """Monte Carlo null: sums over 10 periods; the plain t rejects far too often."""
+    rng = np.random.default_rng(8)
+    plain = corrected = 0
+    for _ in range(300):
+        noise = rng.standard_normal(510)
+        series = np.convolve(noise, np.ones(10), mode="valid")[:500]
+        plain += newey_west_mean(series, lags=0).p_value < 0.05
+        corrected += newey_west_mean(series, lags=20).p_value < 0.05
+    assert plain / 300 > 0.35
+    assert corrected / 300 < 0.16
+
+
+def test_a_series_without_variation_has_no_t():
+    test = newey_west_mean([0.1] * 7, lags=2)
+    assert test.std_error == 0.0
+    assert isnan(test.t)
+    assert isnan(test.p_value)
+
+
+def test_bad_arguments_name_themselves():
+    with pytest.raises(InsufficientHistoryError, match="at least 2 observations"):
+        newey_west_mean([0.1, np.nan], lags=0)
+    with pytest.raises(ConfigError, match="lags"):
+        newey_west_mean([0.1, 0.2], lags=2)
+    with pytest.raises(ConfigError, match="lags"):
+        newey_west_mean([0.1, 0.2], lags=-1)
+    with pytest.raises(ConfigError, match="n_obs"):
+        newey_west_lags(0)
+    assert isnan(long_run_variance([np.nan, np.nan], lags=0))
+    ones = np.ones((5, 1))
+    with pytest.raises(DataError, match="complete rows"):
+        newey_west_regression([1.0, np.nan, 1.0, 2.0, 3.0], ones, lags=0)
+    with pytest.raises(DataError, match="linearly independent"):
+        newey_west_regression(np.arange(5.0), np.hstack([ones, ones]), lags=0)
+    with pytest.raises(InsufficientHistoryError, match="more than 1 rows"):
+        newey_west_regression([1.0], [[1.0]], lags=0)
