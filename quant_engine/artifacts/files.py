@@ -16,6 +16,7 @@ from quant_engine.core.errors import IntegrityError, StoreError
 _PLACE_ERRORS = {
     errno.ENOSPC: ("free disk space", "Free some space or choose another --results folder."),
     errno.EDQUOT: ("disk quota", "Free some space or choose another --results folder."),
+    errno.EFBIG: ("room for a large file", "Lift the file size limit (see `ulimit -f`)."),
     errno.EROFS: ("a writable folder", "Choose another folder with --results."),
     errno.EACCES: (
         "a writable folder",
@@ -26,6 +27,7 @@ _PLACE_ERRORS = {
         "Change its permissions or choose another --results folder.",
     ),
     errno.ENOTDIR: ("a folder", "A file stands where a folder is needed; move it away."),
+    errno.EEXIST: ("a folder", "A file stands where a folder is needed; move it away."),
 }
 
 

@@ -52,11 +52,6 @@ class BacktestConfig(FrozenConfig):
     --------
     >>> BacktestConfig().portfolio.names_per_side
     50
-    >>> BacktestConfig(fill="same_close")
-    Traceback (most recent call last):
-    ...
-    pydantic_core._pydantic_core.ValidationError: 1 validation error for BacktestConfig
-    ...
     """
 
     portfolio: PortfolioConfig = PortfolioConfig()

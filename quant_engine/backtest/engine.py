@@ -192,7 +192,12 @@ def _assemble(run: Run, context: RunContext, costs: CostProfile) -> BacktestResu
         trades=trades,
         orders=orders,
         summary=summarize(daily, trades, orders, config=config),
-        regime_breakdown=regime_breakdown(daily, trades, periods_per_year=config.periods_per_year),
+        regime_breakdown=regime_breakdown(
+            daily,
+            trades,
+            initial_equity_usd=config.initial_equity_usd,
+            periods_per_year=config.periods_per_year,
+        ),
         monthly_returns=monthly_returns(daily),
         exposures=exposures_frame(weights),
         weights=weights,

@@ -6,7 +6,7 @@ aligned is an error that says where it came from; no score is dropped silently.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,33 +85,10 @@ def parse_panel(panel: Panel) -> Panel:
             got=f"bars of {panel.time.bar_seconds} s",
             hint="Aggregate to sessions first.",
         )
-    _check_basis(panel)
+    _check_price_basis(panel)
     optional = [name for name in ("dividend", "half_spread_frac") if name in panel.fields]
     fields = {n: np.asarray(panel.field(n), np.float64) for n in (*PRICE_FIELDS, *optional)}
-    tradable = panel.masks.get("tradable")
-    if tradable is None:
-        tradable = np.ones(panel.shape, dtype=np.bool_)
-    with np.errstate(invalid="ignore"):
-        if (fields["open"] <= 0.0).any() or (fields["close"] <= 0.0).any():
-            raise DataError(
-                "panel prices",
-                wanted="open and close above 0",
-                got="a price of 0 or less",
-                hint="A missing price is NaN; run the data quality checks.",
-            )
-        tradable = (
-            tradable
-            & np.isfinite(fields["open"])
-            & np.isfinite(fields["close"])
-            & (fields["volume"] > 0.0)
-        )
-    if not tradable.any():
-        raise EmptyDataError(
-            "panel",
-            wanted="at least one bar with open, close and volume above 0",
-            got="none",
-            hint="Without volume nothing can fill; check the volume field and the tradable mask.",
-        )
+    tradable = _tradable(panel, fields)
     member = panel.masks.get("member")
     if member is None:
         member = np.ones(panel.shape, dtype=np.bool_)
@@ -127,7 +104,32 @@ def parse_panel(panel: Panel) -> Panel:
     return parsed if np.array_equal(order, np.arange(order.size)) else parsed.columns(order)
 
 
-def _check_basis(panel: Panel) -> None:
+def _tradable(panel: Panel, fields: Mapping[str, FloatMatrix]) -> BoolMatrix:
+    given = panel.masks.get("tradable")
+    with np.errstate(invalid="ignore"):
+        if (fields["open"] <= 0.0).any() or (fields["close"] <= 0.0).any():
+            raise DataError(
+                "panel prices",
+                wanted="open and close above 0",
+                got="a price of 0 or less",
+                hint="A missing price is NaN; run the data quality checks.",
+            )
+        tradable = (
+            np.isfinite(fields["open"]) & np.isfinite(fields["close"]) & (fields["volume"] > 0.0)
+        )
+    if given is not None:
+        tradable &= given
+    if not tradable.any():
+        raise EmptyDataError(
+            "panel",
+            wanted="at least one bar with open, close and volume above 0",
+            got="none",
+            hint="Without volume nothing can fill; check the volume field and the tradable mask.",
+        )
+    return tradable
+
+
+def _check_price_basis(panel: Panel) -> None:
     if panel.price_basis is PriceBasis.RAW:
         raise DataError(
             "panel.price_basis",

@@ -2,16 +2,15 @@
 
 A session t, in order:
 
-1. interest on the cash balance, dividends of shares held over the previous close (`_pay_income`);
-2. the orders decided after the close of t-1 fill at the open of t (`_execute_orders`);
-3. positions of assets that were delisted or halted too long are settled (`_settle_dead`);
-4. every position is marked: today's close, or the last close of an asset without a bar;
-5. borrow is charged on short market value (`_charge_borrow`), equity is cash plus positions;
-6. orders for t+1 are sized from the target weights of t, today's equity and today's marks
-   (`_plan_orders`).
+1. orders are sized from the target weights, equity and marks of the close of t-1 (`_plan_orders`);
+2. interest on the cash balance, dividends of shares held over the previous close (`_pay_income`);
+3. the orders fill at the open of t (`_execute_orders`);
+4. positions of assets that were delisted or halted too long are settled (`_settle_dead`);
+5. every position is marked: today's close, or the last close of an asset without a bar (`_mark`);
+6. borrow is charged on short market value (`_charge_borrow`), equity is cash plus positions.
 
-So a fill can never precede its decision and a size never depends on the price it fills at. Nothing
-of session t+1 is read before step 6 of session t is done.
+So a fill can never precede its decision and a size never depends on the price it fills at: step 1
+runs before anything of session t is read.
 
 Money is kept twice: in cash and shares, and per round trip in `LOT` records, whose results add up
 to the change of equity. Costs leave cash when they occur and are counted per kind.
@@ -21,7 +20,7 @@ to the change of equity. Costs leave cash when they occur and are counted per ki
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -164,7 +163,7 @@ class Book(NamedTuple):
 
 
 class Run(NamedTuple):
-    """What the kernel returns, each array over simulated rows or records."""
+    """The named form of what `simulate` returns."""
 
     daily: npt.NDArray[np.float64]
     positions: npt.NDArray[np.float64]
@@ -176,7 +175,13 @@ class Run(NamedTuple):
 # The kernel is compiled per shape-free signature once and cached on disk. Its cache does not notice
 # an edit of the cost functions in the other module; the tests compare against their plain form.
 @njit(cache=True, nogil=True, error_model="numpy")
-def simulate(market, weights, tranche, n_tranches, rules):
+def simulate(
+    market: Market,
+    weights: npt.NDArray[np.float64],
+    tranche: npt.NDArray[np.int64],
+    n_tranches: int,
+    rules: Rules,
+) -> tuple[Any, ...]:
     """Run the day loop.
 
     Parameters
@@ -211,7 +216,39 @@ def simulate(market, weights, tranche, n_tranches, rules):
     orders = np.empty(1024, ORDER)
     trades = np.empty(1024, LOT)
     counts = np.zeros(2, np.int64)
-    book = Book(
+    book = _empty_book(n_tranches, n_assets)
+    daily[0, EQUITY] = rules.initial_equity
+    daily[0, CASH] = rules.initial_equity
+    _mark(market, 0, book)
+    # Each order and each settled or flipped position writes at most one record per session.
+    most = n_assets * (n_tranches + 1)
+    last = n_rows
+    for t in range(1, n_rows):
+        decided, equity = tranche[t - 1], daily[t - 1, EQUITY]
+        _plan_orders(weights[t - 1], decided, n_tranches, rules, equity, book)
+        daily[t, CASH] = daily[t - 1, CASH]
+        orders = _with_room(orders, counts[0], most)
+        trades = _with_room(trades, counts[1], most)
+        _pay_income(market, t, rules, daily[t], book)
+        if decided >= 0:
+            _execute_orders(
+                market, t, decided, rules, equity, daily[t], book, orders, trades, counts
+            )
+        _settle_dead(market, t, rules, daily[t], book, orders, trades, counts)
+        _mark(market, t, book)
+        _charge_borrow(rules, daily[t], book)
+        _value(daily[t], book, positions[t])
+        if not daily[t, EQUITY] > 0.0:
+            last = t + 1
+            break
+    trades = _with_room(trades, counts[1], most)
+    _close_open_lots(last - 1, book, trades, counts)
+    return daily, positions, last, orders[: counts[0]], trades[: counts[1]]
+
+
+@njit(cache=True, nogil=True)
+def _empty_book(n_tranches, n_assets):
+    return Book(
         np.zeros((n_tranches, n_assets)),
         np.zeros(n_assets),
         np.full(n_assets, np.nan),
@@ -219,35 +256,6 @@ def simulate(market, weights, tranche, n_tranches, rules):
         np.zeros(n_assets),
         np.zeros((n_tranches, n_assets), LOT),
     )
-    daily[0, EQUITY] = rules.initial_equity
-    daily[0, CASH] = rules.initial_equity
-    _mark(market, 0, book)
-    _plan_orders(weights[0], tranche[0], n_tranches, rules, daily[0, EQUITY], book)
-    last = n_rows
-    for t in range(1, n_rows):
-        day = daily[t]
-        day[CASH] = daily[t - 1, CASH]
-        # Each order and each settled or flipped position writes at most this many records today.
-        orders = _with_room(orders, counts[0], n_assets * (n_tranches + 1))
-        trades = _with_room(trades, counts[1], n_assets * (n_tranches + 1))
-        _pay_income(market, t, rules, day, book)
-        if tranche[t - 1] >= 0:
-            equity = daily[t - 1, EQUITY]
-            _execute_orders(
-                market, t, tranche[t - 1], rules, equity, day, book, orders, trades, counts
-            )
-        _settle_dead(market, t, rules, day, book, orders, trades, counts)
-        _mark(market, t, book)
-        _charge_borrow(rules, day, book)
-        _value(day, book, positions[t])
-        if not day[EQUITY] > 0.0:
-            last = t + 1
-            break
-        if t + 1 < n_rows:
-            _plan_orders(weights[t], tranche[t], n_tranches, rules, day[EQUITY], book)
-    trades = _with_room(trades, counts[1], n_assets * n_tranches)
-    _close_open_lots(last - 1, book, trades, counts)
-    return daily, positions, last, orders[: counts[0]], trades[: counts[1]]
 
 
 @njit(cache=True, nogil=True)

@@ -5,6 +5,8 @@ Every metric comes from `quant_engine.stats.metrics`; here they are only applied
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import pandas as pd
 
@@ -35,6 +37,9 @@ REGIME_NAMES = {
     3: "high_volatility",
 }
 SESSION_METHOD = "session_agg_v1"
+
+Metrics: TypeAlias = dict[str, float | int | str | None]
+"""Flat named numbers and texts; None = does not exist."""
 
 
 def trailing_beta(
@@ -140,7 +145,7 @@ def utc_day_sharpe(daily: pd.DataFrame) -> SharpeResult:
 
 def summarize(
     daily: pd.DataFrame, trades: pd.DataFrame, orders: pd.DataFrame, *, config: BacktestConfig
-) -> dict[str, float | int | str | None]:
+) -> Metrics:
     """Flat named metrics of a run.
 
     Parameters
@@ -158,34 +163,33 @@ def summarize(
         Name to number, text, or None where the value does not exist (no trade, no benchmark, a
         ratio over zero). Returns and volatilities are fractions, money is in currency.
     """
+    per_year = config.periods_per_year
+    values = {
+        **_account_metrics(daily, config),
+        **_sharpe_metrics(daily, per_year),
+        **_benchmark_metrics(daily, per_year),
+        **_cost_metrics(daily, config),
+        **_trade_metrics(trades, len(daily) / per_year),
+        **_order_metrics(orders),
+    }
+    return {name: _plain(value) for name, value in values.items()}
+
+
+def _account_metrics(daily: pd.DataFrame, config: BacktestConfig) -> Metrics:
     net = daily["ret_net"].to_numpy()
     per_year = config.periods_per_year
-    ratio = session_sharpe(net, periods_per_year=per_year)
-    by_day = utc_day_sharpe(daily)
-    values: dict[str, float | int | str | None] = {
+    final = float(daily["equity"].iloc[-1])
+    return {
         "first_session": str(daily.index[0].date()),
         "last_session": str(daily.index[-1].date()),
         "n_sessions": len(daily),
         "initial_equity": config.initial_equity_usd,
-        "final_equity": float(daily["equity"].iloc[-1]),
-        "is_ruined": int(daily["equity"].iloc[-1] <= 0.0),
-        "total_return": float(daily["equity"].iloc[-1] / config.initial_equity_usd - 1.0),
+        "final_equity": final,
+        "is_ruined": int(final <= 0.0),
+        "total_return": final / config.initial_equity_usd - 1.0,
         "annual_return": annual_return(net, periods_per_year=per_year),
         "annual_return_gross": annual_return(daily["ret_gross"], periods_per_year=per_year),
         "annual_vol": annual_vol(net, periods_per_year=per_year),
-        "sharpe": ratio.value,
-        "sharpe_method": ratio.method,
-        "sharpe_std_error": ratio.std_error,
-        "sharpe_ci_low": ratio.ci_low,
-        "sharpe_ci_high": ratio.ci_high,
-        "sharpe_gross": session_sharpe(
-            daily["ret_gross"].to_numpy(), periods_per_year=per_year
-        ).value,
-        "sharpe_daily": by_day.value,
-        "sharpe_daily_method": by_day.method,
-        "sharpe_step_raw": sharpe_step_raw(net).value,
-        "observation_days": by_day.observation_days,
-        "vol_floor_applied": int(ratio.vol_floor_applied),
         "sortino": sortino(net, periods_per_year=per_year),
         "max_drawdown": max_drawdown(net),
         "calmar": calmar(net, periods_per_year=per_year),
@@ -194,18 +198,33 @@ def summarize(
         "avg_net_exposure": float(daily["net_exposure"].mean()),
         "turnover_ann": float(daily["turnover"].mean() * per_year),
     }
-    values |= _benchmark_metrics(daily, per_year)
-    values |= _cost_metrics(daily, config)
-    values |= _trade_metrics(trades, len(daily) / per_year)
-    values |= _order_metrics(orders)
-    return {name: _plain(value) for name, value in values.items()}
+
+
+def _sharpe_metrics(daily: pd.DataFrame, per_year: float) -> Metrics:
+    net = daily["ret_net"].to_numpy()
+    ratio = session_sharpe(net, periods_per_year=per_year)
+    gross = session_sharpe(daily["ret_gross"].to_numpy(), periods_per_year=per_year)
+    by_day = utc_day_sharpe(daily)
+    return {
+        "sharpe": ratio.value,
+        "sharpe_method": ratio.method,
+        "sharpe_std_error": ratio.std_error,
+        "sharpe_ci_low": ratio.ci_low,
+        "sharpe_ci_high": ratio.ci_high,
+        "sharpe_gross": gross.value,
+        "sharpe_daily": by_day.value,
+        "sharpe_daily_method": by_day.method,
+        "sharpe_step_raw": sharpe_step_raw(net).value,
+        "observation_days": by_day.observation_days,
+        "vol_floor_applied": int(ratio.vol_floor_applied),
+    }
 
 
 def _plain(value: float | int | str | None) -> float | int | str | None:
     return finite_or_none(value) if isinstance(value, float) else value
 
 
-def _benchmark_metrics(daily: pd.DataFrame, per_year: float) -> dict[str, float | int | str | None]:
+def _benchmark_metrics(daily: pd.DataFrame, per_year: float) -> Metrics:
     hedged = session_sharpe(daily["ret_hedged"].to_numpy(), periods_per_year=per_year)
     known = daily["benchmark_ret"].notna()
     benchmark = daily["benchmark_ret"].to_numpy()
@@ -227,9 +246,7 @@ def _benchmark_metrics(daily: pd.DataFrame, per_year: float) -> dict[str, float 
     }
 
 
-def _cost_metrics(
-    daily: pd.DataFrame, config: BacktestConfig
-) -> dict[str, float | int | str | None]:
+def _cost_metrics(daily: pd.DataFrame, config: BacktestConfig) -> Metrics:
     totals = {name: float(daily[name].sum()) for name in COST_COLUMNS}
     total = sum(totals.values())
     net_pnl = float(daily["equity"].iloc[-1]) - config.initial_equity_usd
@@ -249,7 +266,7 @@ def _cost_metrics(
     }
 
 
-def _trade_metrics(trades: pd.DataFrame, years: float) -> dict[str, float | int | str | None]:
+def _trade_metrics(trades: pd.DataFrame, years: float) -> Metrics:
     closed = (trades["exit_reason"] != "end_of_run").to_numpy()
     results = trades["actual_net_return"].to_numpy()[closed]
     holding = trades["holding_sessions"].to_numpy()[closed]
@@ -259,17 +276,17 @@ def _trade_metrics(trades: pd.DataFrame, years: float) -> dict[str, float | int 
         "n_trades": int(closed.sum()),
         "n_open_at_end": int((~closed).sum()),
         "trades_per_year": float(closed.sum() / years),
-        "avg_holding_sessions": _mean(holding),
+        "avg_holding_sessions": _mean_or_nan(holding),
         "hit_rate": hit_rate(results),
         "profit_factor": profit_factor(trades["pnl_net"].to_numpy()[closed]),
-        "avg_trade_return": _mean(results),
-        "avg_win_return": _mean(wins),
-        "avg_loss_return": _mean(losses),
+        "avg_trade_return": _mean_or_nan(results),
+        "avg_win_return": _mean_or_nan(wins),
+        "avg_loss_return": _mean_or_nan(losses),
         **{f"n_exits_{name}": int(n) for name, n in exits.items() if name != "end_of_run"},
     }
 
 
-def _order_metrics(orders: pd.DataFrame) -> dict[str, float | int | str | None]:
+def _order_metrics(orders: pd.DataFrame) -> Metrics:
     sent = (orders["reason"] == "rebalance").to_numpy()
     share = orders["participation_frac"].to_numpy()[sent]
     value = orders["traded_value"].to_numpy()[sent]
@@ -278,18 +295,22 @@ def _order_metrics(orders: pd.DataFrame) -> dict[str, float | int | str | None]:
     return {
         "n_orders": int(sent.sum()),
         **{f"n_orders_{name}": int(n) for name, n in statuses.items()},
-        "avg_participation": _mean(known),
+        "avg_participation": _mean_or_nan(known),
         "max_participation": float(known.max()) if known.size else None,
-        "avg_fill_value": _mean(value[value > 0.0]),
+        "avg_fill_value": _mean_or_nan(value[value > 0.0]),
     }
 
 
-def _mean(values: FloatVector) -> float:
+def _mean_or_nan(values: FloatVector) -> float:
     return float(values.mean()) if values.size else float("nan")
 
 
 def regime_breakdown(
-    daily: pd.DataFrame, trades: pd.DataFrame, *, periods_per_year: float
+    daily: pd.DataFrame,
+    trades: pd.DataFrame,
+    *,
+    initial_equity_usd: float,
+    periods_per_year: float,
 ) -> pd.DataFrame:
     """Performance by the regime that was known before each session.
 
@@ -299,6 +320,8 @@ def regime_breakdown(
         With ``regime`` = the label at the close before the session, -1 = unknown.
     trades : DataFrame
         With ``regime`` = the label at the entry decision.
+    initial_equity_usd : float
+        Equity before the first session.
     periods_per_year : float
         Annualisation.
 
@@ -311,8 +334,7 @@ def regime_breakdown(
         are not adjacent, so there is no drawdown here. NaN where a number does not exist.
     """
     rows = []
-    pnl = daily["equity"].diff()
-    pnl.iloc[0] = daily["equity"].iloc[0] * (1.0 - 1.0 / (1.0 + daily["ret_net"].iloc[0]))
+    pnl = np.diff(daily["equity"].to_numpy(), prepend=initial_equity_usd)
     for regime in sorted(daily["regime"].unique()):
         inside = (daily["regime"] == regime).to_numpy()
         net = daily["ret_net"].to_numpy()[inside]
@@ -337,7 +359,7 @@ def regime_breakdown(
                 * periods_per_year,
                 "n_trades": results.size,
                 "trade_hit_rate": hit_rate(results),
-                "avg_trade_return": _mean(results),
+                "avg_trade_return": _mean_or_nan(results),
             }
         )
     return pd.DataFrame(rows).set_index("regime")
@@ -357,12 +379,12 @@ def monthly_returns(daily: pd.DataFrame) -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame indexed by ``month`` (first calendar day)
+    DataFrame indexed by ``month`` (text such as ``2019-01``)
         ret_net, ret_gross, ret_hedged, benchmark_ret (fractions), n_sessions.
     """
     names = ["ret_net", "ret_gross", "ret_hedged", "benchmark_ret"]
-    month = daily.index.to_numpy().astype("datetime64[M]").astype("datetime64[us]")
-    grouped = (1.0 + daily[names]).groupby(pd.DatetimeIndex(month, name="month"))
+    month = pd.Index(daily.index.strftime("%Y-%m"), dtype="str", name="month")
+    grouped = (1.0 + daily[names]).groupby(month)
     table = grouped.prod(min_count=1) - 1.0
     table["n_sessions"] = grouped.size()
     return table

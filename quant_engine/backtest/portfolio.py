@@ -186,26 +186,20 @@ def target_weights(
     usable = np.isfinite(ranked) & (long_ok | short_ok)
     tranche = schedule(usable.any(axis=1), config)
     if (tranche == NO_DECISION).all():
-        raise EmptyDataError(
-            "scores",
-            wanted="at least one finite score of an eligible asset",
-            got=f"{int(np.isfinite(values).sum())} finite scores, none of them usable",
-            hint="Check that scores fall on sessions where the asset is a member and trades.",
-        )
-    multiplier = (
-        np.ones(len(values)) if size_multiplier is None else np.asarray(size_multiplier, np.float64)
-    )
+        raise _nothing_usable(values)
+    factor = np.ones(len(values)) if size_multiplier is None else size_multiplier
     # NaN sorts last, so the usable names are the head of each row. Ties are put right below: the
     # default sort is several times faster than a stable one and leaves their order open.
     best_first = np.argsort(np.where(usable, -ranked, np.nan), axis=1)
     weights = _weights_kernel(
-        ranked, best_first, long_ok, short_ok, tranche, multiplier, _shape_of(config)
-    )
-    if not in_order:
-        restored = np.empty_like(weights)
-        restored[:, column_order] = weights
-        weights = restored
-    return TargetWeights(weights, tranche, config.n_tranches)
+        ranked, best_first, (long_ok, short_ok), tranche, np.asarray(factor, np.float64),
+        _shape_of(config),
+    )  # fmt: skip
+    if in_order:
+        return TargetWeights(weights, tranche, config.n_tranches)
+    restored = np.empty_like(weights)
+    restored[:, column_order] = weights
+    return TargetWeights(restored, tranche, config.n_tranches)
 
 
 def schedule(has_scores: npt.NDArray[np.bool_], config: PortfolioConfig) -> npt.NDArray[np.int64]:
@@ -247,6 +241,15 @@ def schedule(has_scores: npt.NDArray[np.bool_], config: PortfolioConfig) -> npt.
             tranche[row] = 0
             last = row
     return tranche
+
+
+def _nothing_usable(values: FloatMatrix) -> EmptyDataError:
+    return EmptyDataError(
+        "scores",
+        wanted="at least one finite score of an eligible asset",
+        got=f"{int(np.isfinite(values).sum())} finite scores, none of them usable",
+        hint="Check that scores fall on sessions where the asset is a member and trades.",
+    )
 
 
 def _check_shapes(
@@ -299,7 +302,8 @@ def _shape_of(config: PortfolioConfig) -> tuple[int, float, bool, bool, float, f
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _weights_kernel(scores, best_first, long_ok, short_ok, tranche, multiplier, shape):
+def _weights_kernel(scores, best_first, sides_ok, tranche, multiplier, shape):
+    long_ok, short_ok = sides_ok
     n_names, fraction, is_long_short, by_rank, gross, cap, buffer, n_tranches = shape
     n_rows, n_assets = scores.shape
     weights = np.zeros((n_rows, n_assets))

@@ -257,15 +257,6 @@ def trades_frame(run: Run, context: RunContext) -> pd.DataFrame:
         `TRADE_COLUMNS`.
     """
     lot = run.trades
-    side = lot["side"].astype(np.float64)
-    entry_shares, exit_shares = lot["entry_shares"], lot["exit_shares"]
-    entry_cost = lot["entry_spread"] + lot["entry_impact"]
-    exit_cost = lot["exit_spread"] + lot["exit_impact"]
-    gross = side * (lot["exit_value"] - lot["entry_value"]) + lot["dividends"]
-    net = gross - entry_cost - exit_cost - lot["fees"] - lot["borrow"]
-    where = (lot["decision_row"], lot["asset"])
-    score = context.signals.score[where]
-    expected, confidence = context.signals.expected_return_frac, context.signals.confidence
     sessions = context.sessions
     values = {
         "trade_id": np.arange(lot.size),
@@ -275,29 +266,51 @@ def trades_frame(run: Run, context: RunContext) -> pd.DataFrame:
         "decision_session": sessions[lot["decision_row"]],
         "entry_session": sessions[lot["entry_row"]],
         "exit_session": sessions[lot["exit_row"]],
+        "holding_sessions": lot["exit_row"] - lot["entry_row"],
+        "shares": lot["entry_shares"],
+        "entry_value": lot["entry_value"],
+        "size_frac": lot["first_value"] / lot["equity_at_decision"],
+        "exit_reason": _names(REASONS, lot["exit_reason"]),
+        "fill_ratio": lot["entry_shares"] / lot["ordered_shares"],
+        **_trade_signals(lot, context),
+        **_trade_money(lot),
+    }
+    return _records_frame(values, TRADE_COLUMNS)
+
+
+def _trade_signals(lot: npt.NDArray[np.void], context: RunContext) -> dict[str, Any]:
+    where = (lot["decision_row"], lot["asset"])
+    signals = context.signals
+    score, expected, confidence = signals.score, signals.expected_return_frac, signals.confidence
+    return {
+        "score": score[where],
+        "predicted": (score if expected is None else expected)[where],
+        "confidence": np.full(lot.size, np.nan) if confidence is None else confidence[where],
+        "regime": context.regimes[lot["decision_row"]].astype(np.int8),
+    }
+
+
+def _trade_money(lot: npt.NDArray[np.void]) -> dict[str, Any]:
+    side = lot["side"].astype(np.float64)
+    entry_shares, exit_shares = lot["entry_shares"], lot["exit_shares"]
+    entry_cost = lot["entry_spread"] + lot["entry_impact"]
+    exit_cost = lot["exit_spread"] + lot["exit_impact"]
+    gross = side * (lot["exit_value"] - lot["entry_value"]) + lot["dividends"]
+    net = gross - entry_cost - exit_cost - lot["fees"] - lot["borrow"]
+    return {
         "entry_price": (lot["entry_value"] + side * entry_cost) / entry_shares,
         "exit_price": (lot["exit_value"] - side * exit_cost) / exit_shares,
         "entry_reference_price": lot["entry_value"] / entry_shares,
         "exit_reference_price": lot["exit_value"] / exit_shares,
         "entry_decision_price": lot["entry_decision_value"] / entry_shares,
         "exit_decision_price": lot["exit_decision_value"] / exit_shares,
-        "predicted": score if expected is None else expected[where],
-        "score": score,
         "actual_net_return": net / lot["entry_value"],
         "actual_gross_return": gross / lot["entry_value"],
         "pnl_net": net,
         "pnl_gross": gross,
-        "regime": context.regimes[lot["decision_row"]].astype(np.int8),
-        "confidence": np.full(lot.size, np.nan) if confidence is None else confidence[where],
-        "holding_sessions": lot["exit_row"] - lot["entry_row"],
-        "shares": entry_shares,
-        "entry_value": lot["entry_value"],
-        "size_frac": lot["first_value"] / lot["equity_at_decision"],
-        "exit_reason": _names(REASONS, lot["exit_reason"]),
-        "fill_ratio": entry_shares / lot["ordered_shares"],
-        "entry_spread_bps": lot["entry_spread"] / lot["entry_value"] * 1e4,
+        "entry_spread_bps": _bps(lot["entry_spread"], lot["entry_value"]),
         "exit_spread_bps": _bps(lot["exit_spread"], lot["exit_value"]),
-        "entry_impact_bps": lot["entry_impact"] / lot["entry_value"] * 1e4,
+        "entry_impact_bps": _bps(lot["entry_impact"], lot["entry_value"]),
         "exit_impact_bps": _bps(lot["exit_impact"], lot["exit_value"]),
         "cost_fees": lot["fees"],
         "cost_spread": lot["entry_spread"] + lot["exit_spread"],
@@ -305,7 +318,6 @@ def trades_frame(run: Run, context: RunContext) -> pd.DataFrame:
         "cost_borrow": lot["borrow"],
         "dividends": lot["dividends"],
     }
-    return _frame(values, TRADE_COLUMNS)
 
 
 def orders_frame(run: Run, context: RunContext) -> pd.DataFrame:
@@ -355,7 +367,7 @@ def orders_frame(run: Run, context: RunContext) -> pd.DataFrame:
         "cost_spread": order["spread"],
         "cost_impact": order["impact"],
     }
-    return _frame(values, ORDER_COLUMNS)
+    return _records_frame(values, ORDER_COLUMNS)
 
 
 def weights_panel(run: Run, context: RunContext) -> Panel:
@@ -414,7 +426,7 @@ def exposures_frame(weights: Panel) -> pd.DataFrame:
     return pd.DataFrame(values, index=weights.time.index.rename("session"))
 
 
-def _frame(values: Mapping[str, Any], columns: tuple[str, ...]) -> pd.DataFrame:
+def _records_frame(values: Mapping[str, Any], columns: tuple[str, ...]) -> pd.DataFrame:
     """Frame with the columns in contract order; strided record fields become contiguous once."""
     arranged = {
         name: np.ascontiguousarray(values[name])

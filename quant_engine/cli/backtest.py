@@ -70,16 +70,18 @@ def _work(args: argparse.Namespace) -> Outcome:
     from quant_engine.workflows.backtest import BacktestRequest, run_backtest
 
     overrides = overrides_of(args)
-    put(overrides, "book.mode", args.mode)
-    put(overrides, "book.top", args.top)
+    put(overrides, "backtest.portfolio.mode", args.mode)
+    if args.top is not None:
+        is_share = args.top < 1
+        put(overrides, "backtest.portfolio.fraction_per_side", args.top if is_share else None)
+        put(overrides, "backtest.portfolio.names_per_side", None if is_share else int(args.top))
     put(overrides, "costs", args.costs)
-    put(overrides, "backtest.initial_capital_usd", args.capital)
+    put(overrides, "backtest.initial_equity_usd", args.capital)
+    put(overrides, "backtest.min_confidence", args.min_confidence)
+    put(overrides, "backtest.min_expected_return_frac", args.min_predicted)
     request = BacktestRequest(
         run_id=args.run,
         horizon=args.horizon,
         allow_in_sample=args.allow_in_sample,
-        min_confidence=args.min_confidence,
-        min_predicted_frac=args.min_predicted,
-        compare_survivorship=args.no_survivorship,
     )
     return run_backtest(open_workspace(args), request, overrides, dry_run=args.dry_run)

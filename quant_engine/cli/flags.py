@@ -109,18 +109,15 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--benchmark", metavar="FILE|equal_weight", help="benchmark prices")
     data.add_argument("--sectors", type=Path, metavar="FILE", help="ticker and sector table")
     data.add_argument("--membership", type=Path, metavar="FILE", help="index membership spells")
+    data.add_argument(
+        "--delistings", type=Path, metavar="FILE", help="delistings with terminal return"
+    )
     data.add_argument("--quality", metavar="PROFILE", help="rules from specs/quality")
     data.add_argument("--dataset", metavar="NAME", help="name of the dataset (default: derived)")
-    survivorship = data.add_mutually_exclusive_group()
-    survivorship.add_argument(
+    data.add_argument(
         "--survivorship",
         action="store_true",
-        help="demand membership history; stop when it is absent",
-    )
-    survivorship.add_argument(
-        "--no-survivorship",
-        action="store_true",
-        help="also report the result without membership history",
+        help="stop unless the universe can be called survivorship-safe",
     )
 
 

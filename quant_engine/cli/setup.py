@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from quant_engine.workflows.context import Workspace
+    from quant_engine.workflows.data import Location
 
 
 def open_workspace(args: argparse.Namespace) -> Workspace:
@@ -42,6 +43,59 @@ def open_workspace(args: argparse.Namespace) -> Workspace:
         jobs=getattr(args, "jobs", None) or DEFAULT_JOBS,
         resume=getattr(args, "resume", False),
     )
+
+
+def put_data_flags(overrides: dict[str, Any], args: argparse.Namespace) -> Location:
+    """Put the data flags into overrides and return where files lie.
+
+    Parameters
+    ----------
+    overrides : dict
+        Nested values, changed in place.
+    args : Namespace
+        With the flags of ``add_data_flags``.
+
+    Returns
+    -------
+    Location
+        Absolute paths; they enter no hash.
+    """
+    from quant_engine.core.errors import ConfigError
+    from quant_engine.workflows.data import Location
+
+    columns = dict(text.partition("=")[::2] for text in args.columns)
+    if "" in columns or "" in columns.values():
+        raise ConfigError(
+            "--map", wanted="FIELD=COLUMN", got=args.columns, hint="Write --map close=Last."
+        )
+    is_file = args.benchmark is not None and Path(args.benchmark).exists()
+    source = args.source or ("local" if args.path is not None else None)
+    put(overrides, "data.source", source)
+    put(overrides, "data.start", args.start)
+    put(overrides, "data.end", args.end)
+    put(overrides, "data.years", args.years)
+    put(overrides, "data.tickers", args.tickers)
+    put(overrides, "data.columns", columns or None)
+    put(overrides, "data.date_format", args.date_format)
+    put(overrides, "data.vendor", args.dataset)
+    put(overrides, "data.benchmark", "file" if is_file else args.benchmark)
+    put(overrides, "data.require_survivorship_safe", True if args.survivorship else None)
+    paths = {
+        "bars": args.path,
+        "membership": args.membership,
+        "sectors": args.sectors,
+        "delistings": args.delistings,
+        "benchmark": Path(args.benchmark) if is_file else None,
+    }
+    for name, path in paths.items():
+        if path is not None and not path.exists():
+            raise ConfigError(
+                f"--{'path' if name == 'bars' else name}",
+                wanted="an existing file or folder",
+                got=str(path),
+                hint="Check the spelling; paths are relative to the working folder.",
+            )
+    return Location(**{name: str(path.absolute()) for name, path in paths.items() if path})
 
 
 def put(overrides: dict[str, Any], name: str, value: Any) -> None:

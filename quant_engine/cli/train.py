@@ -14,7 +14,7 @@ from quant_engine.cli.flags import (
     overrides_of,
 )
 from quant_engine.cli.run import execute
-from quant_engine.cli.setup import open_workspace, put
+from quant_engine.cli.setup import open_workspace, put, put_data_flags
 
 if TYPE_CHECKING:
     from quant_engine.workflows.outcome import Outcome
@@ -58,15 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(args: argparse.Namespace) -> Outcome:
-    from quant_engine.workflows.config import (
-        RECENCY_DECAY_PER_DAY,
-        DataFlags,
-        resolve_train_config,
-    )
+    from quant_engine.workflows.config import RECENCY_DECAY_PER_DAY, resolve_train_config
     from quant_engine.workflows.train import train
 
     overrides = overrides_of(args)
-    put(overrides, "horizon", args.horizon)
+    put(overrides, "labels.horizon_sessions", args.horizon)
     put(overrides, "seed", args.seed)
     put(overrides, "feature_set", args.features)
     if args.feature_mode is not None:
@@ -74,7 +70,9 @@ def _work(args: argparse.Namespace) -> Outcome:
         put(overrides, "feature_set", names[args.feature_mode])
     if args.recency:
         put(overrides, "model.recency_decay_per_day", RECENCY_DECAY_PER_DAY)
+    location = put_data_flags(overrides, args)
     workspace = open_workspace(args)
-    flags = DataFlags.from_namespace(args)
-    config, location = resolve_train_config(overrides, flags, catalog=workspace.catalog)
+    config = resolve_train_config(
+        overrides, workspace.catalog, world=args.world, quality=args.quality
+    )
     return train(workspace, config, location, register=not args.no_version, dry_run=args.dry_run)

@@ -343,7 +343,7 @@ def canonical_ticker(text: str) -> str:
             "symbol",
             wanted="letters, digits and . - _ = ^ / + &",
             got=text,
-            hint="Name the column that holds the symbols with --columns symbol=NAME.",
+            hint="Name the column that holds the symbols with --map symbol=NAME.",
         )
     return ticker
 

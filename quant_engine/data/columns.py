@@ -65,7 +65,7 @@ def parse_column_mapping(items: Iterable[str]) -> dict[str, str]:
                 "columns",
                 wanted=f"NAME=SOURCE with NAME one of {', '.join(CANONICAL_COLUMNS)}",
                 got=pair,
-                hint="Example: --columns close=Last",
+                hint="Example: --map close=Last",
             )
         mapping[canonical] = source.strip()
     return mapping
@@ -119,7 +119,7 @@ def recognise_columns(
                     f"columns of {source}",
                     wanted=f"one column for {canonical}",
                     got=", ".join(hits),
-                    hint=f"Choose one with --columns {canonical}=NAME.",
+                    hint=f"Choose one with --map {canonical}=NAME.",
                 )
             if hits:
                 found[canonical] = hits[0]
@@ -131,7 +131,7 @@ def recognise_columns(
             f"columns of {source}",
             wanted=", ".join(required),
             got=f"{', '.join(header) or 'no header'} (no {', '.join(missing)})",
-            hint=f"Map the file's own name with --columns {missing[0]}=NAME.",
+            hint=f"Map the file's own name with --map {missing[0]}=NAME.",
         )
     return found
 

@@ -21,7 +21,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import numpy.typing as npt
 
-from quant_engine.core.errors import DataError
+from quant_engine.core.errors import ConfigError, DataError
 
 __all__ = [
     "DateColumn",
@@ -30,6 +30,7 @@ __all__ = [
     "ambiguous_order",
     "classify",
     "shared_order",
+    "strptime_format",
 ]
 
 _TIME = r"(?:[T ]+(\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?)\s*(Z|UTC|[+-]\d{2}:?\d{2})?)?"
@@ -114,7 +115,8 @@ class DateReader:
     Parameters
     ----------
     date_format : str, optional
-        A ``strptime`` format that overrides recognition, e.g. ``"%d-%m-%Y"``.
+        A format that overrides recognition, in letters (``"DD-MM-YYYY"``) or as ``strptime``
+        writes it (``"%d-%m-%Y"``).
 
     Examples
     --------
@@ -125,7 +127,7 @@ class DateReader:
     """
 
     def __init__(self, date_format: str | None = None) -> None:
-        self._format = date_format
+        self._format = None if date_format is None else strptime_format(date_format)
         self._seen: dict[str, DaySpelling] = {}
 
     def read(self, spellings: Sequence[str], *, source: str) -> DateColumn:
@@ -214,6 +216,44 @@ class DateReader:
         return part
 
 
+def strptime_format(text: str) -> str:
+    """Return the ``strptime`` form of a date format.
+
+    Parameters
+    ----------
+    text : str
+        Letters (``DD``, ``MM``, ``YYYY`` or ``YY``) or a form that already holds ``%``.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ConfigError
+        When day, month or year is missing.
+
+    Examples
+    --------
+    >>> strptime_format("DD/MM/YYYY"), strptime_format("%d-%m-%Y")
+    ('%d/%m/%Y', '%d-%m-%Y')
+    """
+    form = text
+    if "%" not in form:
+        year = ("YYYY", "%Y") if "YYYY" in form else ("YY", "%y")
+        for letters, code in (year, ("MM", "%m"), ("DD", "%d")):
+            form = form.replace(letters, code, 1)
+    parts = ("d", "j"), ("m", "b", "B", "j"), ("y", "Y")
+    if not all(any(f"%{code}" in form for code in codes) for codes in parts):
+        raise ConfigError(
+            "date_format",
+            wanted="day, month and year, such as DD-MM-YYYY",
+            got=text,
+            hint="Write the format in letters, or as Python's strptime does.",
+        )
+    return form
+
+
 def classify(text: str) -> DaySpelling | None:
     """Take one date spelling apart, or return None when it is not a date.
 
@@ -290,7 +330,7 @@ def ambiguous_order(sources: Sequence[str]) -> DataError:
         f"dates of {', '.join(sources[:3])}",
         wanted="dates whose day and month can be told apart",
         got="numbers that are all 12 or less, so day-month and month-day both fit",
-        hint="Say which with --date-format %d-%m-%Y or --date-format %m-%d-%Y.",
+        hint="Say which with --date-format DD-MM-YYYY or --date-format MM-DD-YYYY.",
     )
 
 
@@ -370,5 +410,5 @@ def _unrecognised(text: str, source: str, wanted: str) -> DataError:
         f"dates of {source}",
         wanted=wanted,
         got=repr(text),
-        hint="Name the format with --date-format, or another column with --columns date=NAME.",
+        hint="Name the format with --date-format, or another column with --map date=NAME.",
     )

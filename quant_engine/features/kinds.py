@@ -122,7 +122,7 @@ class FeatureKind:
     unit: str
 
     def lookback_sessions(self, window: int) -> int:
-        """Rows, including the newest, that one value needs."""
+        """Rows, including the newest, that one value with this window needs."""
         return window + self.extra_rows
 
 

@@ -84,6 +84,11 @@ class LabelConfig(FrozenConfig):
         because the mean would be mostly the asset itself.
     terminal : TerminalReturns
         Assumptions for delistings of unknown outcome.
+
+    Examples
+    --------
+    >>> LabelConfig(horizon_sessions=5).entry_lag
+    1
     """
 
     horizon_sessions: int = Field(default=10, ge=1)
@@ -175,10 +180,10 @@ def forward_labels(
     sessions = panel.time.values
     starts[:n_labels] = sessions[first : first + n_labels]
     ends[:n_labels] = sessions[n_rows - n_labels :]
-    values = Panel(
+    labels = Panel(
         panel.time, panel.asset_ids, fields, panel.masks, panel.groups, panel.price_basis
     )
-    return LabelPanel(values, starts, ends)
+    return LabelPanel(labels, starts, ends)
 
 
 def label_names(config: LabelConfig) -> tuple[str, ...]:
@@ -277,9 +282,7 @@ def _open_to_open(
     return value / entry - 1.0
 
 
-def _compounded(
-    benchmark_returns: FloatVector, config: LabelConfig, n_labels: int
-) -> FloatVector:
+def _compounded(benchmark_returns: FloatVector, config: LabelConfig, n_labels: int) -> FloatVector:
     out = np.full(benchmark_returns.size, np.nan)
     growth = np.ones(n_labels)
     for step in range(config.entry_lag, config.entry_lag + config.horizon_sessions):
@@ -324,7 +327,7 @@ def _parse_delistings(
     table = delistings.assign(session=pd.DatetimeIndex(delistings["session"])).sort_values(
         "session", ascending=False, kind="stable"
     )
-    columns = pd.Index(panel.asset_ids).get_indexer(table["asset_id"].astype(str))
+    columns = pd.Index(panel.asset_ids).get_indexer(pd.Index(table["asset_id"].astype(str)))
     rows = np.searchsorted(panel.time.values, table["session"].to_numpy().astype("datetime64[D]"))
     known = columns >= 0
     row[columns[known]] = rows[known]

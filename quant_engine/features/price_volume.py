@@ -23,6 +23,7 @@ import numpy as np
 from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.registry import NoParams, PluginMetadata
 from quant_engine.features import kernels
+from quant_engine.features import order_kernels as order
 from quant_engine.features.kinds import (
     FEATURE_KINDS,
     Causality,
@@ -135,7 +136,7 @@ def _extremes(space: Workspace, requests: Requests, block: Block) -> None:
     high, low, close = (space.prepared(name) for name in ("high", "low", "close"))
     run = np.minimum(np.minimum(high.run, low.run), close.run)
     windows, slots = slot_table(requests, 6)
-    kernels.rolling_extremes(high.filled, low.filled, close.filled, run, windows, slots, block)
+    order.rolling_extremes(high.filled, low.filled, close.filled, run, windows, slots, block)
 
 
 def _extreme_distance(space: Workspace, requests: Requests, block: Block) -> None:
@@ -150,19 +151,19 @@ def _extreme_distance(space: Workspace, requests: Requests, block: Block) -> Non
 def _largest_return(space: Workspace, requests: Requests, block: Block) -> None:
     filled, run = space.prepared("returns")
     windows, slots = slot_table(requests, 6)
-    kernels.rolling_extremes(filled, filled, space.ones, run, windows, slots, block)
+    order.rolling_extremes(filled, filled, space.ones, run, windows, slots, block)
 
 
 def _quantiles(space: Workspace, requests: Requests, block: Block) -> None:
     filled, run = space.prepared("close")
     windows, slots = slot_table(requests, QUANTILE_LEVELS.size)
-    kernels.rolling_quantile(filled, run, space.per_close, windows, QUANTILE_LEVELS, slots, block)
+    order.rolling_quantile(filled, run, space.per_close, windows, QUANTILE_LEVELS, slots, block)
 
 
 def _rank(space: Workspace, requests: Requests, block: Block) -> None:
     filled, run = space.prepared("close")
     windows, slots = slot_table(requests, 1)
-    kernels.rolling_rank(filled, run, windows, slots, block)
+    order.rolling_rank(filled, run, windows, slots, block)
 
 
 def _pair_of(first: str, second: str) -> GroupCompute:
@@ -237,16 +238,16 @@ _KINDS: dict[str, tuple[GroupCompute, int, tuple[str, ...], int, int, str, str]]
     "rsqr": (_close_moments, kernels.RSQUARE, _C, 0, 3, "ratio", "R-squared of close on time"),
     "resi": (_close_moments, kernels.RESIDUAL, _C, 0, 3, "fraction",
              "residual of the newest close from its line on time/close"),
-    "max": (_extremes, kernels.HIGHEST, _HLC, 0, 1, "ratio", "max(high)/close"),
-    "min": (_extremes, kernels.LOWEST, _HLC, 0, 1, "ratio", "min(low)/close"),
+    "max": (_extremes, order.HIGHEST, _HLC, 0, 1, "ratio", "max(high)/close"),
+    "min": (_extremes, order.LOWEST, _HLC, 0, 1, "ratio", "min(low)/close"),
     "qtlu": (_quantiles, 0, _C, 0, 2, "ratio", "80 % quantile of close/close"),
     "qtld": (_quantiles, 1, _C, 0, 2, "ratio", "20 % quantile of close/close"),
     "rank": (_rank, 0, _C, 0, 1, "ratio", "percentile rank of the newest close"),
-    "rsv": (_extremes, kernels.POSITION, _HLC, 0, 1, "ratio",
+    "rsv": (_extremes, order.POSITION, _HLC, 0, 1, "ratio",
             "(close - min(low))/(max(high) - min(low))"),
-    "imax": (_extremes, kernels.SINCE_HIGHEST, _HLC, 0, 1, "ratio", "place of max(high)/w"),
-    "imin": (_extremes, kernels.SINCE_LOWEST, _HLC, 0, 1, "ratio", "place of min(low)/w"),
-    "imxd": (_extremes, kernels.ORDER_OF_EXTREMES, _HLC, 0, 1, "ratio",
+    "imax": (_extremes, order.PLACE_OF_HIGHEST, _HLC, 0, 1, "ratio", "place of max(high)/w"),
+    "imin": (_extremes, order.PLACE_OF_LOWEST, _HLC, 0, 1, "ratio", "place of min(low)/w"),
+    "imxd": (_extremes, order.ORDER_OF_EXTREMES, _HLC, 0, 1, "ratio",
              "(place of max(high) - place of min(low))/w"),
     "corr": (_close_volume, kernels.CORRELATION, _CV, 0, 3, "correlation",
              "corr(close, ln(volume + 1))"),
@@ -273,7 +274,7 @@ _KINDS: dict[str, tuple[GroupCompute, int, tuple[str, ...], int, int, str, str]]
                   "std of the last 20 total returns/std of the last w"),
     "parkinson": (_parkinson, kernels.MEAN, ("high", "low"), 0, 2, "fraction per session",
                   "sqrt(mean(ln(high/low)^2)/(4 ln 2))"),
-    "max_return": (_largest_return, kernels.HIGHEST, _C, 1, 1, "fraction",
+    "max_return": (_largest_return, order.HIGHEST, _C, 1, 1, "fraction",
                    "largest total return of a session"),
     "amihud": (_illiquidity, kernels.MEAN, _CV, 1, 2, "fraction per million of currency",
                "mean(|total return|/(close volume)) 1e6"),
@@ -281,9 +282,9 @@ _KINDS: dict[str, tuple[GroupCompute, int, tuple[str, ...], int, int, str, str]]
                         "(x - mean(x))/std(x) with x = ln(close volume)"),
     "log_dollar_volume": (_log_dollar_volume, kernels.MEAN, _CV, 0, 2, "log currency",
                           "ln(mean(close volume))"),
-    "high_distance": (_extreme_distance, kernels.HIGHEST, _HLC, 0, 1, "fraction",
+    "high_distance": (_extreme_distance, order.HIGHEST, _HLC, 0, 1, "fraction",
                       "close/max(high) - 1"),
-    "low_distance": (_extreme_distance, kernels.LOWEST, _HLC, 0, 1, "fraction",
+    "low_distance": (_extreme_distance, order.LOWEST, _HLC, 0, 1, "fraction",
                      "close/min(low) - 1"),
     "beta_market": (_market_line, kernels.BETA, _C, 1, 3, "number",
                     "slope of total returns on the equal-weight market"),

@@ -50,13 +50,48 @@ def total_returns(panel: Panel) -> FloatMatrix:
 
 
 def positive_prices(values: FloatMatrix) -> FloatMatrix:
-    """Return float64 prices, shape (T, N), with everything that is not a positive number as NaN."""
+    """Prices with everything that is not a positive number as NaN.
+
+    Parameters
+    ----------
+    values : ndarray, shape (T, N)
+        Prices; NaN = not traded. A price of zero or below is a vendor's way of saying the same.
+
+    Returns
+    -------
+    ndarray of float64, shape (T, N)
+        The same unit.
+
+    Examples
+    --------
+    >>> positive_prices(np.array([[10.0, 0.0, np.inf]])).tolist()
+    [[10.0, nan, nan]]
+    """
     wide = np.asarray(values, dtype=np.float64)
     return np.where(np.isfinite(wide) & (wide > 0.0), wide, np.nan)
 
 
 def cash_dividends(panel: Panel) -> FloatMatrix:
-    """Return cash dividends per share, shape (T, N), 0 = none, to be added to the panel's prices."""
+    """Cash dividends that the prices of the panel do not hold already.
+
+    Parameters
+    ----------
+    panel : Panel
+        Optional field ``dividend``: cash per share in the basis of the prices on the ex-session;
+        NaN = none. With the basis ``total_adj`` it is not read.
+
+    Returns
+    -------
+    ndarray of float64, shape (T, N)
+        Currency per share, 0 = none.
+
+    Examples
+    --------
+    >>> from quant_engine.core.panel import TimeAxis
+    >>> axis = TimeAxis.sessions(["2020-01-02"])
+    >>> cash_dividends(Panel(axis, ("A@US#1",), {"dividend": np.array([[np.nan]])})).tolist()
+    [[0.0]]
+    """
     if panel.price_basis is PriceBasis.TOTAL_ADJ or "dividend" not in panel.fields:
         return np.zeros(panel.shape)
     cash = np.asarray(panel.field("dividend"), dtype=np.float64)

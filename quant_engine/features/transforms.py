@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 from pydantic import Field
 
@@ -69,6 +70,11 @@ class TransformConfig(FrozenConfig):
         scaling; 0 = none. 1 % follows the usual practice for daily characteristics.
     mask : str or None
         Mask of the assets that take part; None = all.
+
+    Examples
+    --------
+    >>> TransformConfig(method="z_score").tail_frac
+    0.01
     """
 
     method: Literal["rank_gaussian", "z_score", "winsorise", "none"] = "rank_gaussian"
@@ -77,7 +83,7 @@ class TransformConfig(FrozenConfig):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _horner(coefficients, x):
+def _horner(coefficients: FloatVector, x: float) -> float:
     total = 0.0
     for c in coefficients:
         total = total * x + c
@@ -85,7 +91,7 @@ def _horner(coefficients, x):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _normal_quantile(p):
+def _normal_quantile(p: float) -> float:
     q = p - 0.5
     if abs(q) <= 0.425:
         r = 0.180625 - q * q
@@ -99,27 +105,35 @@ def _normal_quantile(p):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill_midranks(values, order, gaussian, out):
+def _fill_midranks(
+    values: FloatMatrix, order: npt.NDArray[np.int64], gaussian: bool, out: FloatMatrix
+) -> None:
     # `order` sorts each row with NaN last, so the finite values come first and ties are adjacent.
+    # A score depends on twice the midrank and the count alone; the table is rebuilt when the count
+    # changes, which on most dates it does not.
     n_rows, n_assets = values.shape
+    table = np.empty(2 * n_assets + 1)
+    built_for = -1
     for t in range(n_rows):
-        count = 0
-        while count < n_assets and not np.isnan(values[t, order[t, count]]):
-            count += 1
+        count = n_assets
+        while count > 0 and np.isnan(values[t, order[t, count - 1]]):
+            count -= 1
+            out[t, order[t, count]] = np.nan
+        if count != built_for:
+            for twice in range(1, 2 * count):
+                share = 0.5 * twice / count
+                table[twice] = _normal_quantile(share) if gaussian else share
+            built_for = count
         start = 0
         while start < count:
             stop = start + 1
             x = values[t, order[t, start]]
             while stop < count and values[t, order[t, stop]] == x:
                 stop += 1
-            # Average rank of places start+1..stop is (start + stop + 1)/2.
-            share = 0.5 * (start + stop) / count
-            value = _normal_quantile(share) if gaussian else share
+            # Places start+1..stop share the average rank (start + stop + 1)/2.
             for i in range(start, stop):
-                out[t, order[t, i]] = value
+                out[t, order[t, i]] = table[start + stop]
             start = stop
-        for i in range(count, n_assets):
-            out[t, order[t, i]] = np.nan
 
 
 def percentile_rank(values: FloatMatrix, *, mask: BoolMatrix | None = None) -> FloatMatrix:
@@ -198,11 +212,14 @@ def z_score(values: FloatMatrix, *, mask: BoolMatrix | None = None) -> FloatMatr
     """
     wide = _masked(values, mask)
     centred = wide - equal_weight_mean(wide)[:, None]
-    count = np.isfinite(wide).sum(axis=1)
+    known = np.isfinite(wide)
+    count = known.sum(axis=1)
+    lowest = np.min(np.where(known, wide, np.inf), axis=1, initial=np.inf)
+    highest = np.max(np.where(known, wide, -np.inf), axis=1, initial=-np.inf)
+    flat = lowest >= highest
     squares = np.sort(centred * centred, axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         spread = np.sqrt(np.nansum(squares, axis=1) / (count - 1))
-        flat = (count < 2) | (np.nanmax(_padded(wide), axis=1) == np.nanmin(_padded(wide), axis=1))
         out = centred / np.where(flat, np.nan, spread)[:, None]
     return out.astype(values.dtype)
 
@@ -231,7 +248,7 @@ def winsorise(
 
     Examples
     --------
-    >>> winsorise(np.array([[1.0, np.nan, 3.0, 4.0]]), tail_frac=0.1).tolist()
+    >>> winsorise(np.array([[1.0, np.nan, 3.0, 4.0]]), tail_frac=0.1).round(3).tolist()
     [[1.4, nan, 3.0, 3.8]]
     """
     wide = _masked(values, mask)
@@ -314,23 +331,35 @@ def transform_panel(panel: Panel, config: TransformConfig) -> Panel:
 
 def _masked(values: FloatMatrix, mask: BoolMatrix | None) -> FloatMatrix:
     keep = np.isfinite(values) if mask is None else np.isfinite(values) & mask
-    return np.where(keep, np.asarray(values, dtype=np.float64), np.nan)
+    # C order, because the order in which numpy adds depends on the memory layout.
+    return np.ascontiguousarray(np.where(keep, np.asarray(values, dtype=np.float64), np.nan))
 
 
 def _midranks(values: FloatMatrix, mask: BoolMatrix | None, *, gaussian: bool) -> FloatMatrix:
     keep = np.isfinite(values) if mask is None else np.isfinite(values) & mask
     chosen = np.where(keep, values, np.asarray(np.nan, dtype=values.dtype))
     out = np.empty_like(chosen)
-    _fill_midranks(chosen, np.argsort(chosen, axis=1), gaussian, out)
+    _fill_midranks(chosen, _row_order(chosen), gaussian, out)
     return out
 
 
-def _padded(wide: FloatMatrix) -> FloatMatrix:
-    # A row of NaN alone has no extreme; zeros there keep numpy from warning.
-    return np.where(np.isfinite(wide).any(axis=1)[:, None], wide, 0.0)
+def _row_order(values: FloatMatrix) -> npt.NDArray[np.int64]:
+    # Column numbers that sort each row, NaN last. A float32 fits into the upper half of an int64
+    # in an order-preserving form, with its column below it; one plain sort of such keys is about
+    # five times as fast as argsort. Adding zero turns -0.0 into 0.0, which must tie.
+    if values.dtype != np.float32:
+        return np.argsort(values, axis=1)
+    bits = (values + np.float32(0.0)).view(np.int32)
+    bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)
+    keys = bits.astype(np.int64)
+    keys <<= 32
+    keys |= np.arange(values.shape[1])
+    keys.sort(axis=1)
+    keys &= 0xFFFFFFFF
+    return keys
 
 
-def _row_quantile(ordered: FloatMatrix, last: np.ndarray, level: float) -> FloatVector:
+def _row_quantile(ordered: FloatMatrix, last: npt.NDArray[np.int64], level: float) -> FloatVector:
     # Linear interpolation at level*(n - 1) of each sorted row; n differs from row to row.
     if ordered.shape[1] == 0:
         return np.full(ordered.shape[0], np.nan)

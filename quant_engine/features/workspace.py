@@ -15,7 +15,12 @@ import numpy.typing as npt
 from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.panel import Panel
 from quant_engine.features.kernels import prepare
-from quant_engine.features.prices import PRICE_FIELDS, cash_dividends, positive_prices, total_returns
+from quant_engine.features.prices import (
+    PRICE_FIELDS,
+    cash_dividends,
+    positive_prices,
+    total_returns,
+)
 from quant_engine.features.transforms import equal_weight_mean
 
 __all__ = ["Prepared", "Workspace"]
@@ -138,7 +143,7 @@ class Workspace:
 
     @cached_property
     def dollar_volume(self) -> FloatMatrix:
-        """close * volume, in currency; NaN where either is missing or the product is zero."""
+        """Traded value close * volume, in currency; NaN where it is missing or zero."""
         traded = self.field("close") * self.field("volume")
         return np.where(traded > 0.0, traded, np.nan)
 

@@ -36,7 +36,8 @@ class Blend:
         Z-score of the mean member rank within the session: unlike ``score`` it keeps distances,
         which are small where the members disagree.
     is_long, is_short : ndarray of bool, shape (S, N)
-        Top and bottom share of the session.
+        Percentile above ``1 - share`` and below ``share``; assets tied across that edge are not
+        flagged.
 
     Notes
     -----
@@ -86,6 +87,6 @@ def blend_members(raw: Mapping[str, Matrix], *, long_short_frac: float) -> Blend
         score=(2.0 * final - 1.0 - size) / size,
         percentile=(final - 0.5) / size,
         z=standardize(total, "z_score"),
-        is_long=place > 2.0 * size - edge - 1e-9,
-        is_short=place < edge + 1e-9,
+        is_long=place > 2.0 * size - edge + 1e-9,
+        is_short=place < edge - 1e-9,
     )

@@ -1,8 +1,9 @@
 """Settings of the cross-sectional return model: members, preprocessing, maps, quality rules.
 
 Every default states its reason. The shipped model is the rank average of a ridge regression and
-shallow gradient boosted trees: at a planted information coefficient of .03 the pair keeps 58 % of
-the oracle's rank IC where the library defaults of LightGBM keep 24 %.
+shallow gradient boosted trees. In planted worlds with an oracle information coefficient of .03,
+half linear and half interactions (5 worlds, 138,000 rows, 60 independent features), the pair keeps
+49 % (standard error 2) of the oracle's IC and the library defaults of LightGBM keep 18 % (1).
 """
 
 from __future__ import annotations
@@ -150,8 +151,9 @@ class ModelConfig(FrozenConfig):
     long_short_frac : float
         Share of the session flagged ``is_long`` at the top and ``is_short`` at the bottom (0.2).
     max_in_sample_sessions : int
-        Train sessions, evenly spaced, on which the in-sample IC of a fold is measured (250). All
-        of them would double the time of a fold and move the figure by a few thousandths.
+        Train sessions, evenly spaced, on which the in-sample IC of a fold is measured (100). With
+        a per-session standard deviation of .1 its standard error is .01, small beside the gap
+        limit of .15; all sessions would add a third to the time of a fold.
     maps : MapConfig
         Expected return, confidence, interval.
     quality : QualityConfig
@@ -172,7 +174,7 @@ class ModelConfig(FrozenConfig):
     min_train_rows: int = Field(default=500, ge=2)
     recency_decay_per_day: float = Field(default=0.0, ge=0.0)
     long_short_frac: float = Field(default=0.2, gt=0.0, le=0.5)
-    max_in_sample_sessions: int = Field(default=250, ge=1)
+    max_in_sample_sessions: int = Field(default=100, ge=1)
     maps: MapConfig = MapConfig()
     quality: QualityConfig = QualityConfig()
 

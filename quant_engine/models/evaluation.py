@@ -111,11 +111,13 @@ def _fold_row(outcome: FoldOutcome, panel: Panel, config: ModelConfig) -> dict[s
     }
     everything = np.ones(len(outcome.in_sample.sessions), dtype=bool)
     for name in (*config.columns, BLEND):
-        row[f"{name}_is_rank_ic"] = _mean(_ic(outcome.in_sample, name, everything, "rank", config))
-        row[f"{name}_oos_rank_ic"] = _mean(_ic(outcome.block, name, scored, "rank", config))
-        row[f"{name}_oos_ic"] = _mean(_ic(outcome.block, name, scored, "pearson", config))
+        row[f"{name}_is_rank_ic"] = _known_mean(
+            _ic(outcome.in_sample, name, everything, "rank", config)
+        )
+        row[f"{name}_oos_rank_ic"] = _known_mean(_ic(outcome.block, name, scored, "rank", config))
+        row[f"{name}_oos_ic"] = _known_mean(_ic(outcome.block, name, scored, "pearson", config))
     row["is_oos_gap"] = row[f"{BLEND}_is_rank_ic"] - row[f"{BLEND}_oos_rank_ic"]
-    row["coverage"] = _mean(_inside([outcome]))
+    row["coverage"] = _known_mean(_inside([outcome]))
     row["sign_ece"] = _sign_ece([outcome])
     maps = outcome.maps
     row["n_map_sessions"] = 0 if maps is None else maps.n_sessions
@@ -151,29 +153,31 @@ def overall_figures(
     holdout = [o for o in outcomes if o.fold.is_holdout]
     series = _scored_ic(development, BLEND, "rank", config)
     in_sample = [
-        _mean(_ic(o.in_sample, BLEND, np.ones(len(o.in_sample.sessions), bool), "rank", config))
+        _known_mean(
+            _ic(o.in_sample, BLEND, np.ones(len(o.in_sample.sessions), bool), "rank", config)
+        )
         for o in development
     ]
-    by_fold = [_mean(_scored_ic([o], BLEND, "rank", config)) for o in development]
+    by_fold = [_known_mean(_scored_ic([o], BLEND, "rank", config)) for o in development]
     held = _scored_ic(holdout, BLEND, "rank", config)
     figures = {
         "n_folds": float(len(development)),
         "n_oos_sessions": float((~np.isnan(series)).sum()),
-        "oos_rank_ic": _mean(series),
-        "oos_rank_ic_t": _t_value(series, lags),
-        "oos_ic": _mean(_scored_ic(development, BLEND, "pearson", config)),
-        "is_rank_ic": _mean(np.array(in_sample)),
-        "is_oos_gap": _mean(np.array(in_sample) - np.array(by_fold)),
-        "oos_coverage": _mean(_inside(development)),
+        "oos_rank_ic": _known_mean(series),
+        "oos_rank_ic_t": _mean_t(series, lags),
+        "oos_ic": _known_mean(_scored_ic(development, BLEND, "pearson", config)),
+        "is_rank_ic": _known_mean(np.array(in_sample)),
+        "is_oos_gap": _known_mean(np.array(in_sample) - np.array(by_fold)),
+        "oos_coverage": _known_mean(_inside(development)),
         "oos_sign_ece": _sign_ece(development),
         "coverage": config.maps.coverage,
         "n_holdout_sessions": float((~np.isnan(held)).sum()),
-        "holdout_rank_ic": _mean(held),
-        "holdout_ic": _mean(_scored_ic(holdout, BLEND, "pearson", config)),
+        "holdout_rank_ic": _known_mean(held),
+        "holdout_ic": _known_mean(_scored_ic(holdout, BLEND, "pearson", config)),
         "holdout_r2": cross_sectional_r2(holdout),
     }
     for name in config.columns:
-        figures[f"{name}_oos_rank_ic"] = _mean(_scored_ic(development, name, "rank", config))
+        figures[f"{name}_oos_rank_ic"] = _known_mean(_scored_ic(development, name, "rank", config))
     return {name: finite_or_none(value) for name, value in figures.items()}
 
 
@@ -347,9 +351,7 @@ def long_order(
     return np.lexsort((rank[asset], session))
 
 
-def asset_column(
-    asset_ids: tuple[str, ...], asset: npt.NDArray[Any]
-) -> pd.api.extensions.ExtensionArray:
+def asset_column(asset_ids: tuple[str, ...], asset: npt.NDArray[Any]) -> pd.Index:
     """Identifiers of asset positions as a string column.
 
     Parameters
@@ -361,10 +363,16 @@ def asset_column(
 
     Returns
     -------
-    ExtensionArray
+    Index
         Strings, shape (R,).
+
+    Examples
+    --------
+    >>> asset_column(("A@US#1", "B@US#1"), np.array([1, 0])).tolist()
+    ['B@US#1', 'A@US#1']
     """
-    return pd.array(np.asarray(asset_ids, dtype=object)[asset], dtype="str")
+    names: pd.Index = pd.Index(np.asarray(asset_ids, dtype=object)[asset], dtype="str")
+    return names
 
 
 def _score_of(block: Block, name: str) -> Matrix:
@@ -424,13 +432,13 @@ def _from_session_mean(values: Matrix, known: npt.NDArray[np.bool_]) -> Matrix:
     return np.where(known, filled - mean[:, None], 0.0)
 
 
-def _mean(values: Matrix) -> float:
+def _known_mean(values: Matrix) -> float:
     """Mean of what is known; NaN where nothing is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
 
 
-def _t_value(series: Matrix, lags: int) -> float:
+def _mean_t(series: Matrix, lags: int) -> float:
     """Newey-West t of a mean; NaN with fewer than two observations."""
     known = int((~np.isnan(series)).sum())
     if known < 2:

@@ -117,8 +117,9 @@ def fit_task(shared: Mapping[str, npt.NDArray[Any]], task: FitTask) -> FitResult
     session = np.searchsorted(offsets, rows, side="right") - 1
     train_sessions = np.unique(session)
     fitted = _fit_members(shared, rows, session, config)
-    sampled = _evenly(train_sessions, config.max_in_sample_sessions)
     predict_rows = row_numbers(offsets, task.predict)
+    # A fit that predicts nothing has no out-of-sample figure to compare an in-sample one with.
+    sampled = _evenly(train_sessions, config.max_in_sample_sessions if len(predict_rows) else 0)
     explained = predict_rows if len(predict_rows) else rows
     return FitResult(
         raw=_predict(fitted, _take(shared["x"], predict_rows)),

@@ -235,7 +235,9 @@ def shrunk_mean(x: FloatVector, *, lags: int) -> float:
     test = newey_west_mean(x, lags=lags)
     if not np.isfinite(test.t):
         return test.mean
-    return test.mean * max(0.0, 1.0 - 1.0 / test.t**2) if test.t != 0.0 else 0.0
+    if abs(test.t) <= 1.0:
+        return 0.0
+    return test.mean * (1.0 - 1.0 / test.t**2)
 
 
 def known_volatility(volatility: FloatMatrix) -> npt.NDArray[np.float64]:

@@ -169,4 +169,4 @@ def _require_over(labels: LabelPanel, sessions: Sessions, position: int, what: s
 
 
 def _day(labels: LabelPanel, position: int) -> np.datetime64:
-    return labels.values.time.values[position].astype("datetime64[D]")
+    return np.datetime64(labels.values.time.values[position], "D")

@@ -2,7 +2,8 @@
 
 Contract: the features must be the ones the model was trained on, and none of them may be
 research-only. A session's predictions depend on that session's features alone. Every asset that
-may be decided on gets a row; one that misses too many features gets NaN and its missing count.
+may be decided on gets a row; one that cannot be scored, because it misses too many features or its
+session holds too few assets to rank, gets NaN and its missing count.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from quant_engine.core.errors import ConfigError, InsufficientHistoryError
+from quant_engine.core.errors import ConfigError
 from quant_engine.models.blocks import Market, make_block, map_scores
 from quant_engine.models.evaluation import asset_column, long_order, prediction_columns
 from quant_engine.models.inputs import ModelFeatures
-from quant_engine.models.matrix import RowMatrix, build_rows, missing_counts
+from quant_engine.models.matrix import build_rows, missing_counts
 from quant_engine.models.model import FittedModel
 
 __all__ = ["Predictions", "predict"]
@@ -32,18 +33,18 @@ class Predictions:
 
     Parameters
     ----------
-    frame : DataFrame
+    table : DataFrame
         One row per allowed (date, asset_id), sorted: score, expected_return_frac, lo, hi,
         confidence, percentile, z, is_long, is_short, ``<member>_score``, ``raw_<member>``,
         ``top_features_<member>`` (five largest contributions, ``name +0.012; ...``),
-        n_missing_features. NaN scores where too many features are missing.
+        n_missing_features. NaN (False in the flags) where an asset cannot be scored.
     contributions : DataFrame
         Same rows and order: date, asset_id, then per member ``contrib_<member>_<feature>`` and
         ``base_<member>``; a member's columns sum to its ``raw_<member>``. Empty columns are left
         out when contributions were not asked for.
     """
 
-    frame: pd.DataFrame
+    table: pd.DataFrame
     contributions: pd.DataFrame
 
 
@@ -80,9 +81,9 @@ def predict(
         A research-only feature.
     ConfigError
         No session, or a position that is not on the axis.
-    InsufficientHistoryError
-        A session with fewer usable assets than ``min_assets_per_session``: ranks of a handful of
-        assets mean nothing.
+    EmptyDataError
+        No session asked for has ``min_assets_per_session`` assets with enough features: ranks of
+        a handful of assets mean nothing.
     """
     features.schema.require_usable()
     model.schema.require_same(features.schema)
@@ -90,7 +91,6 @@ def predict(
     features = features.window(int(sessions[0]), int(sessions[-1]) + 1)
     sessions = sessions - sessions[0]
     matrix = build_rows(features, model.config, sessions=sessions)
-    _check_sizes(features, matrix, sessions, model.config.min_assets_per_session)
     raw = np.stack([member.predict(matrix.x) for member in model.members.values()])
     unknown = np.full(features.panel.shape, np.nan)
     market = Market(matrix, unknown, features.volatility)
@@ -137,22 +137,6 @@ def _session_positions(rows: slice | npt.ArrayLike, n_sessions: int) -> npt.NDAr
             hint="Use slice(-1, None) for the newest session.",
         )
     return positions
-
-
-def _check_sizes(
-    features: ModelFeatures, matrix: RowMatrix, sessions: npt.NDArray[np.int64], smallest: int
-) -> None:
-    """Refuse sessions whose cross-section is too small to rank."""
-    counts = np.diff(matrix.offsets)[sessions]
-    if (counts == 0).any():
-        first = int(sessions[np.argmin(counts)])
-        raise InsufficientHistoryError(
-            f"assets of session {features.panel.time.values[first]}",
-            wanted=f"at least {smallest} members that trade and have enough features",
-            got=f"{int(features.allowed[first].sum())} members that trade, too few with features",
-            hint="Predict a larger universe or a later session, or train with a lower "
-            "min_assets_per_session.",
-        )
 
 
 def _contributions(

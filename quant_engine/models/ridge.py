@@ -37,9 +37,9 @@ class RidgeParams(FrozenConfig):
         Penalty divided by the sum of sample weights: ``alpha = alpha_share * sum w``, so that a
         direction of unit variance is shrunk by ``1 / (1 + alpha_share)`` at any number of rows.
         0.5 is far above textbook values because labels overlap and features are correlated: in
-        planted worlds (200 assets, 60 correlated features, 10-session labels, oracle IC
-        .00 to .04) the correlation of the prediction with the truth rises from .38 at 0.01 over
-        .42 at 0.1 to .49 at 0.5, while for uncorrelated features it hardly matters.
+        four planted worlds (200 assets, 60 correlated features, 10-session labels, oracle IC
+        .003 to .044) the correlation of the prediction with the true signal rises from .38 at
+        0.01 over .42 at 0.1 to .50 at 0.5, while for independent features it changes nothing.
 
     Examples
     --------
@@ -182,9 +182,11 @@ class Ridge:
             Not such an archive.
         """
         try:
+            if not data.startswith(b"PK\x03\x04"):
+                raise ValueError("no npz header")
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 return FittedRidge(archive["coef"], archive["mean"], float(archive["base"]))
-        except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise UnreadableFileError(
                 "ridge file",
                 wanted="an npz archive with coef, mean and base",

@@ -120,7 +120,7 @@ def _checked_header(files: Mapping[str, bytes]) -> dict[str, Any]:
             hint="Pass every file of the model version.",
         )
     try:
-        content = json.loads(files[HEADER_FILE].decode("utf-8"))
+        content: Any = json.loads(files[HEADER_FILE].decode("utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UnreadableFileError(
             HEADER_FILE, wanted="JSON", got=str(error), hint="Restore the file or retrain."
@@ -136,7 +136,8 @@ def _checked_header(files: Mapping[str, bytes]) -> dict[str, Any]:
     digest = content.pop("digest", None)
     if digest != sha256_json(content):
         raise _not_as_written(HEADER_FILE, "content that does not match its digest")
-    return content
+    checked: dict[str, Any] = content
+    return checked
 
 
 def _check_files(wanted: Mapping[str, str], files: Mapping[str, bytes]) -> None:

@@ -21,6 +21,9 @@ from quant_engine.models.learners import LEARNERS, Rows
 
 __all__ = ["FittedShallowTrees", "ShallowTrees", "ShallowTreesParams"]
 
+BIN_SAMPLE_ROWS = 50_000
+"""Rows that place the histogram edges: 800 per bin at 63 bins, and a third of the sorting time."""
+
 
 class ShallowTreesParams(FrozenConfig):
     """Gradient boosted trees for a weak signal: shallow, many, slow, few columns each.
@@ -28,8 +31,9 @@ class ShallowTreesParams(FrozenConfig):
     Parameters
     ----------
     depth : int
-        Tree depth d; leaves are 2**d. Depth 2 keeps 58 % of the oracle's rank IC at a planted IC
-        of .03 where the library defaults keep 24 %.
+        Tree depth d; leaves are 2**d. At an oracle IC of .03 (5 planted worlds, 138,000 rows, half
+        of the signal in interactions) depth 2 keeps 41 % of it, depth 3 39 %, and the library
+        defaults (31 leaves, 100 trees) 18 %, each with a standard error of 1 to 2.
     n_trees : int
         Fixed number of trees (300 to 600). Early stopping on a thin tail was worse than a fixed
         count, and a stopping set that is also scored leaks.
@@ -135,6 +139,7 @@ class ShallowTrees:
             "feature_fraction": params.column_share,
             "min_data_in_leaf": max(1, int(params.min_leaf_share * len(x))),
             "max_bin": params.max_bins,
+            "bin_construct_sample_cnt": BIN_SAMPLE_ROWS,
             "seed": params.seed,
             "deterministic": True,
             "force_row_wise": True,

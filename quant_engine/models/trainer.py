@@ -131,6 +131,31 @@ def train(
         A fit with fewer labelled rows than ``min_train_rows``.
     EmptyDataError
         No usable row.
+
+    Examples
+    --------
+    One feature that is the label itself, seen through noise of the same size:
+
+    >>> from quant_engine.core.panel import Panel, TimeAxis
+    >>> from quant_engine.models import FeatureSchema, MemberConfig
+    >>> from quant_engine.stats.splits import WalkForwardConfig, walk_forward
+    >>> rng = np.random.default_rng(0)
+    >>> label = rng.normal(0.0, 0.02, (200, 30))
+    >>> days = np.arange("2024-01-01", "2024-07-19", dtype="datetime64[D]")
+    >>> axis, ids = TimeAxis.sessions(days, "24/7"), tuple(f"A{i:02d}@US#1" for i in range(30))
+    >>> masks = {name: np.ones((200, 30), dtype=bool) for name in ("member", "tradable")}
+    >>> noisy = Panel(axis, ids, {"hint": label + rng.normal(0.0, 0.02, (200, 30))}, masks)
+    >>> schema = FeatureSchema(set_id="example", names=("hint",), causality=("CAUSAL",))
+    >>> plan = WalkForwardConfig(min_train_sessions=60, test_sessions=40)
+    >>> result = train(
+    ...     ModelFeatures(noisy, schema, np.full((200, 30), 0.02)),
+    ...     LabelPanel(Panel(axis, ids, {"fwd_excess_1s": label}), days, days),
+    ...     target="fwd_excess_1s",
+    ...     folds=walk_forward(days, days, days, config=plan),
+    ...     config=ModelConfig(members=(MemberConfig(learner="ridge", column="ridge"),)),
+    ... )
+    >>> result.quality.promotable, round(result.quality.figures["holdout_rank_ic"], 2)
+    (True, 0.68)
     """
     features.schema.require_usable()
     _check_axes(features, labels)

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from math import sqrt
 
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 from pydantic import Field
 
-from quant_engine.core.arrays import FloatVector
+from quant_engine.core.arrays import BoolMatrix, FloatVector
 from quant_engine.core.config import FrozenConfig
 from quant_engine.regime.ewma import StateVector
 
@@ -178,7 +179,7 @@ def trailing_z_score(values: FloatVector, *, window_sessions: int) -> FloatVecto
 
 @njit(cache=True, nogil=True)
 def _correlation_rows(
-    filled: FloatVector, missing: FloatVector, window: int, min_assets: int, out: FloatVector
+    filled: FloatVector, missing: BoolMatrix, window: int, min_assets: int, out: FloatVector
 ) -> None:
     """Standardise inside each window and take the variance of the sum over assets."""
     n_sessions, n_assets = filled.shape
@@ -200,7 +201,7 @@ def _correlation_rows(
 
 @njit(cache=True, nogil=True)
 def _window_moments(
-    block: FloatVector, n_missing: FloatVector, mean: FloatVector, scale: FloatVector
+    block: FloatVector, n_missing: npt.NDArray[np.int64], mean: FloatVector, scale: FloatVector
 ) -> int:
     """Mean and 1 / standard deviation per asset, written in place; scale 0 = left out."""
     window, n_assets = block.shape
@@ -236,7 +237,7 @@ def _variance_of_sum(block: FloatVector, mean: FloatVector, scale: FloatVector) 
         for j in range(n_assets):
             row += (block[s, j] - mean[j]) * scale[j]
         total += row * row
-    return total / (window - 1)
+    return float(total / (window - 1))
 
 
 @njit(cache=True, nogil=True)

@@ -42,6 +42,7 @@ __all__ = [
 
 # EM works on percent: hmmlearn's floors and priors are absolute numbers made for data of scale 1.
 _PERCENT = 100.0
+_COLLAPSE_GUARD = 1e-3
 
 
 class HMMConfig(FrozenConfig):
@@ -67,9 +68,9 @@ class HMMConfig(FrozenConfig):
     max_iterations : int
         EM steps per fit.
     min_vol_ratio : float
-        Volatility of the top state, at least so many times that of the next one (1.5). A fit on
-        one calm year splits it in two equal halves; without this the next storm would be unknown
-        to both and every ordinary day would flip between them.
+        Volatility of the top state, at least so many times that of the next one (2.0). A fit on
+        one calm year would split it into two like halves; the next storm would be unknown to
+        both, and ordinary days would flip between them.
     tail_dof : float
         Degrees of freedom of the Student-t emission in the filter (5, daily index returns); above
         1000 the density is Gaussian.
@@ -90,7 +91,7 @@ class HMMConfig(FrozenConfig):
     stay_prob: float = Field(default=0.995, gt=0.5, lt=1.0)
     prior_sessions: float = Field(default=500.0, ge=0.0)
     max_iterations: int = Field(default=60, ge=1)
-    min_vol_ratio: float = Field(default=1.5, ge=1.0)
+    min_vol_ratio: float = Field(default=2.0, ge=1.0)
     tail_dof: float = Field(default=5.0, gt=2.0)
     winsor_sigmas: float = Field(default=6.0, gt=1.0)
 
@@ -158,7 +159,9 @@ def fit_sticky_hmm(returns: FloatVector, config: HMMConfig) -> HMMParams:
 
     Transitions get Dirichlet pseudo-counts ``prior_sessions * S``, S with ``stay_prob`` on the
     diagonal. EM starts from sessions grouped by local volatility and uses no random number, so
-    equal inputs give equal parameters. States come out ordered by variance.
+    equal inputs give equal parameters. States come out ordered by variance. Where several states
+    explain the returns no better than one (Bayesian information criterion), all states are the
+    whole sample and the top one is ``min_vol_ratio`` times as volatile.
 
     Parameters
     ----------
@@ -180,8 +183,9 @@ def fit_sticky_hmm(returns: FloatVector, config: HMMConfig) -> HMMParams:
     Notes
     -----
     hmmlearn's default ``covars_prior`` of 0.01 adds 0.01 divided by the state's weight to each
-    variance, which multiplies the variance of raw daily returns. It is 0 here, and the fit runs
-    on percent.
+    variance, which multiplies the variance of raw daily returns. Here it is a thousandth of the
+    sample variance, enough to keep a state of a few equal returns from collapsing to a point and
+    too little to be seen elsewhere, and the fit runs on percent.
 
     Examples
     --------
@@ -208,7 +212,7 @@ def fit_sticky_hmm(returns: FloatVector, config: HMMConfig) -> HMMParams:
         covariance_type="diag",
         min_covar=0.0,
         transmat_prior=1.0 + config.prior_sessions * stay,
-        covars_prior=0.0,
+        covars_prior=_COLLAPSE_GUARD * percent.var(),
         n_iter=config.max_iterations,
         tol=1e-4,
         init_params="",
@@ -225,7 +229,8 @@ def fit_sticky_hmm(returns: FloatVector, config: HMMConfig) -> HMMParams:
         means=model.means_[:, 0] / _PERCENT,
         variances=model.covars_[:, 0, 0] / _PERCENT**2,
     )
-    return _separated(params.renamed(np.argsort(params.variances, kind="stable")), config)
+    ordered = params.renamed(np.argsort(params.variances, kind="stable"))
+    return _separated(ordered, returns, config)
 
 
 def align_states(params: HMMParams, previous: HMMParams | None) -> HMMParams:
@@ -407,11 +412,32 @@ def _starting_values(percent: FloatVector, n_states: int) -> tuple[FloatVector, 
     return means, np.maximum(variances, 1e-6 * percent.var())
 
 
-def _separated(params: HMMParams, config: HMMConfig) -> HMMParams:
-    """The same model with a top state at least ``min_vol_ratio`` as volatile as the next one."""
-    variances = params.variances.copy()
+def _separated(params: HMMParams, returns: FloatVector, config: HMMConfig) -> HMMParams:
+    """The same model with a top state that is worth its name, or one built from the whole past.
+
+    Any sample can be split into two halves of unlike variance. Where the split does not pay for
+    its parameters (Bayesian information criterion, with the tails of the filter), all states are
+    the whole sample and the top one is ``min_vol_ratio`` times as volatile.
+    """
+    k = params.n_states
+    pooled = HMMParams(
+        start=np.full(k, 1.0 / k),
+        transition=_sticky_matrix(k, config.stay_prob),
+        means=np.full(k, returns.mean()),
+        variances=np.full(k, returns.var()),
+    )
+    gain = _log_likelihood(returns, params, config) - _log_likelihood(returns, pooled, config)
+    n_extra = k * (k - 1) + (k - 1) + 2 * (k - 1)
+    chosen = params if gain > 0.5 * n_extra * log(len(returns)) else pooled
+    variances = chosen.variances.copy()
     variances[-1] = max(variances[-1], config.min_vol_ratio**2 * variances[-2])
-    return replace(params, variances=variances)
+    return replace(chosen, variances=variances)
+
+
+def _log_likelihood(returns: FloatVector, params: HMMParams, config: HMMConfig) -> float:
+    """Log likelihood with the emission of the filter."""
+    logs = log_densities(returns, params, tail_dof=config.tail_dof)
+    return forward_filter(logs, params.start, params.transition)[1]
 
 
 class _QuietMonitor(ConvergenceMonitor):

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from quant_engine.core.arrays import FloatVector
-from quant_engine.reports.tearsheet_data import COST_KINDS
+from quant_engine.reports.tearsheet_data import COST_KINDS, OPEN_AT_END
 from quant_engine.stats.metrics import (
     annual_vol,
     drawdown_series,
@@ -25,6 +25,8 @@ from quant_engine.stats.metrics import (
 
 __all__ = [
     "Reconciliation",
+    "closed_trades",
+    "compound",
     "cost_table",
     "growth_table",
     "reconcile",
@@ -197,14 +199,14 @@ def top_drawdowns(returns: pd.Series, *, n_worst: int) -> pd.DataFrame:
     DataFrame
         ``peak`` (last session at the old high, NaT = before the first session), ``trough``,
         ``recovered`` (first session at a new high, NaT = not yet), ``depth`` (negative fraction),
-        ``sessions_to_trough`` and ``sessions_total`` (counted from the peak).
+        ``sessions_to_trough`` (from the peak) and ``sessions_under`` (below the old high).
 
     Examples
     --------
     >>> sessions = pd.date_range("2024-01-01", periods=5)
     >>> table = top_drawdowns(pd.Series([0.1, -0.2, 0.5, -0.1, 0.0], index=sessions), n_worst=2)
-    >>> table[["depth", "sessions_to_trough", "sessions_total"]].round(2).values.tolist()
-    [[-0.2, 1.0, 2.0], [-0.1, 1.0, 2.0]]
+    >>> table[["depth", "sessions_to_trough", "sessions_under"]].round(2).values.tolist()
+    [[-0.2, 1.0, 1.0], [-0.1, 1.0, 2.0]]
     """
     observed = returns.dropna()
     depths = drawdown_series(observed.to_numpy())
@@ -222,10 +224,10 @@ def top_drawdowns(returns: pd.Series, *, n_worst: int) -> pd.DataFrame:
                 "recovered": sessions[end] if end < len(depths) else pd.NaT,
                 "depth": float(depths[trough]),
                 "sessions_to_trough": trough - begin + 1,
-                "sessions_total": end - begin + (1 if end < len(depths) else 0),
+                "sessions_under": end - begin,
             }
         )
-    columns = ["peak", "trough", "recovered", "depth", "sessions_to_trough", "sessions_total"]
+    columns = ["peak", "trough", "recovered", "depth", "sessions_to_trough", "sessions_under"]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values("depth", kind="stable").head(n_worst).reset_index(drop=True)
 
@@ -328,13 +330,38 @@ def cost_table(daily: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis("year").reset_index()
 
 
+def closed_trades(trades: pd.DataFrame) -> pd.DataFrame:
+    """Trades that were really closed.
+
+    Parameters
+    ----------
+    trades : DataFrame
+        Columns ``ret_net`` and optionally ``exit_reason``.
+
+    Returns
+    -------
+    DataFrame
+        Without positions still open at the end and without trades that have no net return.
+
+    Examples
+    --------
+    >>> trades = pd.DataFrame({"ret_net": [0.1, 0.2], "exit_reason": ["horizon", "end_of_run"]})
+    >>> closed_trades(trades)["ret_net"].tolist()
+    [0.1]
+    """
+    is_closed = trades["ret_net"].notna()
+    if "exit_reason" in trades:
+        is_closed &= trades["exit_reason"] != OPEN_AT_END
+    return trades[is_closed]
+
+
 def trade_statistics(trades: pd.DataFrame) -> pd.DataFrame:
     """Round trips in figures, for all trades and by side.
 
     Parameters
     ----------
     trades : DataFrame
-        Columns ``side``, ``ret_net`` (fraction), ``holding_sessions``.
+        Closed trades: columns ``side``, ``ret_net`` (fraction, no NaN), ``holding_sessions``.
 
     Returns
     -------
@@ -365,8 +392,8 @@ def trade_statistics(trades: pd.DataFrame) -> pd.DataFrame:
                 "group": name,
                 "n_trades": len(part),
                 "hit_rate": hit_rate(returns),
-                "mean_ret": float(np.nanmean(returns)),
-                "median_ret": float(np.nanmedian(returns)),
+                "mean_ret": float(returns.mean()),
+                "median_ret": float(np.median(returns)),
                 "mean_win": float(wins.mean()) if wins.size else float("nan"),
                 "mean_loss": float(losses.mean()) if losses.size else float("nan"),
                 "profit_factor": profit_factor(returns),

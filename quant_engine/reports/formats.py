@@ -17,6 +17,7 @@ __all__ = [
     "BPS",
     "COUNT",
     "DAYS",
+    "FLAG",
     "IC",
     "MONEY",
     "NOT_AVAILABLE",
@@ -31,6 +32,7 @@ __all__ = [
     "SIGNED_PERCENT2",
     "SIGNED_RATIO",
     "TIMES",
+    "FlagFormat",
     "NumberFormat",
     "exact_text",
     "is_absent",
@@ -102,6 +104,24 @@ SIGNED_MONEY = NumberFormat(0, is_signed=True)
 PRICE = NumberFormat(2)
 
 
+@dataclass(frozen=True)
+class FlagFormat(NumberFormat):
+    """Yes or no of a flag that may be stored as 0 or 1.
+
+    Examples
+    --------
+    >>> FlagFormat(0).text(1.0)
+    'yes'
+    """
+
+    def text(self, value: float) -> str:
+        """``yes`` for anything but zero."""
+        return "yes" if value else "no"
+
+
+FLAG = FlagFormat(0)
+
+
 def is_absent(value: object) -> bool:
     """Whether a value is None, NaN, NaT or infinite.
 
@@ -168,7 +188,8 @@ def value_text(value: object, number_format: NumberFormat | None = None) -> str:
     value : object
         Number, date, bool or text.
     number_format : NumberFormat or None
-        How to round a number; None shows numbers in full and text as it is.
+        How to round a number; None shows whole numbers in full, floats to four significant
+        digits and text as it is.
 
     Returns
     -------
@@ -184,9 +205,18 @@ def value_text(value: object, number_format: NumberFormat | None = None) -> str:
         return NOT_AVAILABLE
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
+    if isinstance(value, float | np.floating) and number_format is None:
+        number_format = _plain_format(abs(float(value)))
     if isinstance(value, int | float | np.integer | np.floating) and number_format is not None:
         return number_format.text(float(value))
     return exact_text(value)
+
+
+def _plain_format(size: float) -> NumberFormat:
+    """Four significant digits, or whole numbers from a thousand."""
+    if size == 0.0 or size >= 1000.0:
+        return NumberFormat(0)
+    return NumberFormat(max(0, 3 - math.floor(math.log10(size))))
 
 
 def _date_text(value: datetime | date | np.datetime64) -> str:

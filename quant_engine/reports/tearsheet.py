@@ -174,14 +174,17 @@ def _sections(data: TearSheetData) -> list[tuple[str, str, list[Markup]]]:
     )
     return [
         ("summary", "Summary", [summary]),
-        ("performance", "Performance", [equity_panel(data), monthly_panel(data), year_bars]),
+        (
+            "performance",
+            "Performance",
+            [equity_panel(data), monthly_panel(data), year_bars, year_slices],
+        ),
         (
             "risk",
             "Risk",
             [
                 rolling_panel(data),
                 distribution_panel(data),
-                year_slices,
                 drawdown_panel(data),
                 regime_panel(data),
             ],

@@ -23,6 +23,7 @@ from quant_engine.core.tracks import Track
 __all__ = [
     "COST_KINDS",
     "FRAMES",
+    "OPEN_AT_END",
     "REGIME_NAMES",
     "DatasetFacts",
     "FrameSchema",
@@ -39,6 +40,9 @@ MetricValue = float | int | str | bool | None
 
 COST_KINDS = ("fees", "spread", "impact", "borrow")
 """Kinds of cost, in the order in which they are stacked; the daily columns are ``cost_<kind>``."""
+
+OPEN_AT_END = "end_of_run"
+"""``exit_reason`` of positions that were still open after the last session: no closed trades."""
 
 REGIME_NAMES: Mapping[int, str] = MappingProxyType(
     {0: "Bull trend", 1: "Bear trend", 2: "Mean-reverting", 3: "High volatility"}
@@ -405,6 +409,11 @@ class TearSheetData:
             frame = self.dataset.coverage if name == "coverage" else getattr(self, name)
             if frame is not None:
                 _check_frame(name, frame, schema)
+
+    @property
+    def has_returns(self) -> bool:
+        """Whether a net return was observed on at least two sessions."""
+        return self.daily is not None and int(self.daily["ret_net"].notna().sum()) >= 2
 
     def why_absent(self, name: str) -> str:
         """The reason why a field or a metric is not there.

@@ -59,7 +59,9 @@ class Palette:
     shade_0, shade_1, shade_2, shade_3 : str
         The same, translucent, for shading behind a curve.
     ramp_low, ramp_mid, ramp_high : str
-        Ends and middle of the diverging scale (low, zero, high).
+        Ends and middle of the diverging scale of ordered groups.
+    heat_low, heat_mid, heat_high : str
+        Ends and middle (zero) of the scale of heatmaps; text on any of its colours stays legible.
 
     Examples
     --------
@@ -103,6 +105,9 @@ class Palette:
     ramp_low: str
     ramp_mid: str
     ramp_high: str
+    heat_low: str
+    heat_mid: str
+    heat_high: str
 
     def regime(self, code: int) -> str:
         """Solid colour of a canonical regime.
@@ -169,8 +174,8 @@ class Palette:
         position = 0.5 if n_steps <= 1 else step / (n_steps - 1)
         return _ramp_colour(self, round(position * (_RAMP_STEPS - 1)))
 
-    def ramp_scale(self) -> list[list[float | str]]:
-        """Diverging Plotly colour scale: low, zero, high.
+    def heat_scale(self) -> list[list[float | str]]:
+        """Plotly colour scale of heatmaps: low, zero, high.
 
         Returns
         -------
@@ -179,10 +184,10 @@ class Palette:
 
         Examples
         --------
-        >>> [stop[0] for stop in LIGHT.ramp_scale()]
+        >>> [stop[0] for stop in LIGHT.heat_scale()]
         [0.0, 0.5, 1.0]
         """
-        return [[0.0, self.ramp_low], [0.5, self.ramp_mid], [1.0, self.ramp_high]]
+        return [[0.0, self.heat_low], [0.5, self.heat_mid], [1.0, self.heat_high]]
 
 
 LIGHT = Palette(
@@ -215,13 +220,16 @@ LIGHT = Palette(
     regime_1="#d2545f",
     regime_2="#8e99a9",
     regime_3="#c98a1c",
-    shade_0="rgba(42,154,114,0.10)",
-    shade_1="rgba(210,84,95,0.13)",
-    shade_2="rgba(142,153,169,0.06)",
-    shade_3="rgba(201,138,28,0.16)",
+    shade_0="rgba(42,154,114,0.08)",
+    shade_1="rgba(210,84,95,0.11)",
+    shade_2="rgba(142,153,169,0.05)",
+    shade_3="rgba(201,138,28,0.13)",
     ramp_low="#d2555f",
-    ramp_mid="#edf0f4",
+    ramp_mid="#8e99aa",
     ramp_high="#2b9c74",
+    heat_low="#f0a6ab",
+    heat_mid="#f1f3f7",
+    heat_high="#7fcaab",
 )
 
 DARK = Palette(
@@ -258,9 +266,12 @@ DARK = Palette(
     shade_1="rgba(238,107,118,0.15)",
     shade_2="rgba(116,128,154,0.07)",
     shade_3="rgba(227,173,69,0.15)",
-    ramp_low="#c84b57",
-    ramp_mid="#1f2836",
-    ramp_high="#23956e",
+    ramp_low="#d8525f",
+    ramp_mid="#74819b",
+    ramp_high="#29a67c",
+    heat_low="#b23c49",
+    heat_mid="#1f2836",
+    heat_high="#1b7f5d",
 )
 
 
@@ -270,12 +281,10 @@ def _channels(colour: str) -> tuple[int, int, int]:
 
 def _ramp_colour(palette: Palette, step: int) -> str:
     position = step / (_RAMP_STEPS - 1)
-    # The middle of the scale is close to the panel colour, so a line drawn with it would vanish:
-    # groups run low, muted, high instead.
     low, high = (
-        (palette.ramp_low, palette.regime_2)
+        (palette.ramp_low, palette.ramp_mid)
         if position < 0.5
-        else (palette.regime_2, palette.ramp_high)
+        else (palette.ramp_mid, palette.ramp_high)
     )
     share = position * 2 if position < 0.5 else position * 2 - 1
     pairs = zip(_channels(low), _channels(high), strict=True)
@@ -393,7 +402,7 @@ def _build_template(palette: Palette) -> go.layout.Template:
         "barcornerradius": 2,
     }
     heat = {
-        "colorscale": palette.ramp_scale(),
+        "colorscale": palette.heat_scale(),
         "zmid": 0,
         "xgap": 2,
         "ygap": 2,
@@ -402,8 +411,7 @@ def _build_template(palette: Palette) -> go.layout.Template:
     }
     data = {
         "heatmap": [heat],
-        "bar": [{"marker": {"line": {"width": 0}}, "error_y": {"color": palette.muted}}],
-        "scatter": [{"error_y": {"color": palette.muted}}],
+        "bar": [{"marker": {"line": {"width": 0}}, "error_y": {"color": palette.text}}],
     }
     return go.layout.Template(layout=layout, data=data)
 

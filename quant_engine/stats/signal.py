@@ -49,7 +49,7 @@ def ic_table(
     --------
     >>> day = np.array(["2020-01-02"], dtype="datetime64[D]")
     >>> table = ic_table([[1.0, 2.0, 3.0]], [[1.0, 2.0, 4.0]], day, min_assets=3)
-    >>> float(table["rank_ic"].iloc[0])
+    >>> round(float(table["rank_ic"].iloc[0]), 6)
     1.0
     """
     frame = pd.DataFrame(

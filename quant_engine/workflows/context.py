@@ -157,11 +157,46 @@ class Stages:
         store = self._workspace.store
         outputs = self._records.load(key) if self._workspace.resume else None
         if outputs is None or any(store.faults(ref) for ref in outputs.values()):
-            outputs = {}
-            for role, (kind, value) in compute().items():
-                provenance = Provenance(producer=name, config=config, inputs=inputs, **shared)
-                outputs[role] = store.write(kind, value, provenance)
+            outputs = self.write_all(name, compute(), config=config, inputs=inputs, facts=facts)
             self._records.save(key, outputs)
+        else:
+            self.written.extend(outputs.values())
+        return outputs
+
+    def write_all(
+        self,
+        name: str,
+        values: dict[str, tuple[ArtifactKind[Any], Any]],
+        *,
+        config: dict[str, Any],
+        inputs: tuple[ArtifactRef, ...],
+        facts: dict[str, Any] | None = None,
+    ) -> dict[str, ArtifactRef]:
+        """Write computed values as artifacts of a stage.
+
+        Parameters
+        ----------
+        name : str
+            Stage name.
+        values : dict of str to (ArtifactKind, object)
+            Role to kind and value.
+        config : dict
+            Semantic configuration, plain JSON values.
+        inputs : tuple of ArtifactRef
+            Artifacts they were computed from.
+        facts : dict, optional
+            Further provenance fields of this stage.
+
+        Returns
+        -------
+        dict of str to ArtifactRef
+            Role to artifact.
+        """
+        shared = {**self._facts, **(facts or {})}
+        outputs = {}
+        for role, (kind, value) in values.items():
+            provenance = Provenance(producer=name, config=config, inputs=inputs, **shared)
+            outputs[role] = self._workspace.store.write(kind, value, provenance)
         self.written.extend(outputs.values())
         return outputs
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from quant_engine.features import kernels as k
+from quant_engine.features import order_kernels as order
 
 pytestmark = pytest.mark.feature("Q-19")
 
@@ -137,7 +138,7 @@ def test_extremes_equal_a_loop_over_windows():
     close = low + 0.25
     (h, run), (lo, _), (c, _) = prepared(high), prepared(low), prepared(close)
     got = run_all(
-        lambda w, s, b: k.rolling_extremes(h, lo, c, run, w, s, b), 6, WINDOWS, low.shape
+        lambda w, s, b: order.rolling_extremes(h, lo, c, run, w, s, b), 6, WINDOWS, low.shape
     )
     for i, w in enumerate(WINDOWS):
         want = np.full((6, *low.shape), np.nan)
@@ -161,7 +162,10 @@ def test_quantiles_equal_pandas():
     levels = np.array([0.8, 0.2, 0.5, 0.0, 1.0])
     scale = np.full_like(x, 2.0)
     got = run_all(
-        lambda w, s, b: k.rolling_quantile(filled, run, scale, w, levels, s, b), 5, WINDOWS, x.shape
+        lambda w, s, b: order.rolling_quantile(filled, run, scale, w, levels, s, b),
+        5,
+        WINDOWS,
+        x.shape,
     )
     frame = pd.DataFrame(np.where(np.isfinite(x), x, np.nan))
     for q, level in enumerate(levels):
@@ -171,24 +175,24 @@ def test_quantiles_equal_pandas():
 
 
 def test_quantiles_of_more_columns_than_one_block():
-    x = np.random.default_rng(0).standard_normal((40, 2 * k.COLUMN_BLOCK + 3))
+    x = np.random.default_rng(0).standard_normal((40, 2 * order.COLUMN_BLOCK + 3))
     filled, run = prepared(x)
     ones = np.ones_like(x)
     got = run_all(
-        lambda w, s, b: k.rolling_quantile(filled, run, ones, w, np.array([0.5]), s, b),
+        lambda w, s, b: order.rolling_quantile(filled, run, ones, w, np.array([0.5]), s, b),
         1,
         [9],
         x.shape,
     )
     np.testing.assert_allclose(got[0, 0], pd.DataFrame(x).rolling(9).median(), rtol=1e-13)
-    rank = run_all(lambda w, s, b: k.rolling_rank(filled, run, w, s, b), 1, [9], x.shape)
+    rank = run_all(lambda w, s, b: order.rolling_rank(filled, run, w, s, b), 1, [9], x.shape)
     np.testing.assert_allclose(rank[0, 0], pd.DataFrame(x).rolling(9).rank(pct=True), rtol=1e-13)
 
 
 def test_rank_equals_pandas_with_ties_averaged():
     x = rough_series()
     filled, run = prepared(x)
-    got = run_all(lambda w, s, b: k.rolling_rank(filled, run, w, s, b), 1, WINDOWS, x.shape)
+    got = run_all(lambda w, s, b: order.rolling_rank(filled, run, w, s, b), 1, WINDOWS, x.shape)
     frame = pd.DataFrame(np.where(np.isfinite(x), x, np.nan))
     for i, w in enumerate(WINDOWS):
         want = frame.rolling(int(w)).rank(pct=True).to_numpy()
@@ -198,12 +202,11 @@ def test_rank_equals_pandas_with_ties_averaged():
 def test_pair_equals_a_loop_over_windows():
     x = rough_series(seed=3)
     y = rough_series(seed=4)
+    windows = np.array([3, 20, 60])
     (fx, run_x), (fy, run_y) = prepared(x), prepared(y)
     run = np.minimum(run_x, run_y)
-    got = run_all(
-        lambda w, s, b: k.rolling_pair(fx, fy, run, w, s, b), 3, LINE_WINDOWS, x.shape
-    )
-    for i, w in enumerate(LINE_WINDOWS):
+    got = run_all(lambda w, s, b: k.rolling_pair(fx, fy, run, w, s, b), 3, windows, x.shape)
+    for i, w in enumerate(windows):
         want = np.full((4, *x.shape), np.nan)
         for t, j, _ in windows_of(x + y, w):
             a, b = x[t - w + 1 : t + 1, j], y[t - w + 1 : t + 1, j]
@@ -244,11 +247,12 @@ def test_updown_equals_a_loop_over_windows():
                 down / total,
                 (up - down) / total,
             )
-        np.testing.assert_allclose(got[:, i], want, rtol=1e-8, atol=1e-9)
+        # Until the next anchor row, sums remember the rounding of the spike in column 3.
+        np.testing.assert_allclose(got[:, i], want, rtol=1e-8, atol=2e-8)
 
 
 def test_unwanted_outputs_are_not_touched():
-    x = rough_series(n_rows=30)
+    x = rough_series()[:30]
     filled, run = prepared(x)
     slots = np.full((6, 1), -1)
     slots[k.SUM_UP, 0] = 1

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from quant_engine.regime.hmm import HMMParams, forward_filter, log_densities
 from quant_engine.stats.calibration import (
     brier_decomposition,
     brier_score,
@@ -44,9 +45,16 @@ from quant_engine.stats.metrics import (
 Adapter = Callable[[dict[str, Any]], dict[str, Any]]
 
 
+def floats(values: Any) -> np.ndarray:
+    """Expected value of any rank; null means NaN and the text "inf" infinity."""
+    if isinstance(values, list):
+        return np.array([floats(value) for value in values])
+    return np.asarray(np.nan if values is None else values, dtype=np.float64)
+
+
 def numbers(values: Any) -> np.ndarray:
     """Case values as floats; null means NaN."""
-    return np.array([np.nan if v is None else v for v in values], dtype=np.float64)
+    return np.atleast_1d(floats(values))
 
 
 def small_sharpe(case: dict[str, Any]) -> dict[str, Any]:
@@ -231,6 +239,41 @@ def automatic_lags(case: dict[str, Any]) -> dict[str, Any]:
     return {"floor_4_n100_29": [newey_west_lags(n) for n in case["n"]]}
 
 
+def discrete_filter(case: dict[str, Any]) -> dict[str, Any]:
+    emission = np.array(case["emission"]).T[case["obs"]]
+    filtered, log_likelihood = forward_filter(
+        np.log(emission), np.array(case["startprob"]), np.array(case["transmat"])
+    )
+    return {"filtered": filtered, "loglik": log_likelihood}
+
+
+def gaussian_params(case: dict[str, Any]) -> HMMParams:
+    return HMMParams(
+        start=np.array(case["startprob"]),
+        transition=np.array(case["transmat"]),
+        means=np.array(case["means"]),
+        variances=np.array(case["variances"]),
+    )
+
+
+def gaussian_filter(case: dict[str, Any]) -> dict[str, Any]:
+    params = gaussian_params(case)
+    logs = log_densities(np.array(case["y"]), params, tail_dof=1e9)
+    filtered, log_likelihood = forward_filter(logs, params.start, params.transition)
+    return {"filtered": filtered, "loglik": log_likelihood}
+
+
+def prefix_filter(case: dict[str, Any]) -> dict[str, Any]:
+    params = gaussian_params(case)
+    logs = log_densities(np.array(case["y"]), params, tail_dof=1e9)
+    full, _ = forward_filter(logs, params.start, params.transition)
+    prefix, _ = forward_filter(logs[: case["prefix"]], params.start, params.transition)
+    return {
+        "filtered_at_prefix_end": prefix[-1],
+        "max_change_of_filtered": np.abs(prefix - full[: case["prefix"]]).max(),
+    }
+
+
 ADAPTERS: dict[tuple[str, str], Adapter] = {
     ("sharpe_stats", "sharpe_small_"): small_sharpe,
     ("sharpe_stats", "performance_stats_"): performance,
@@ -250,6 +293,10 @@ ADAPTERS: dict[tuple[str, str], Adapter] = {
     ("bootstrap_snooping_hac", "newey_west_macro_"): newey_west_macro,
     ("bootstrap_snooping_hac", "newey_west_mean_ic_"): newey_west_of_ic,
     ("bootstrap_snooping_hac", "newey_west_auto_lag"): automatic_lags,
+    ("regime_models", "umbrella_world"): discrete_filter,
+    ("regime_models", "healthy_fever"): discrete_filter,
+    ("regime_models", "gaussian_hmm_2state_fixed"): gaussian_filter,
+    ("regime_models", "filtered_prefix_invariance"): prefix_filter,
 }
 
 
@@ -275,7 +322,7 @@ def test_reference_numbers(shared_reference, topic, prefix):
             wanted = case["expected"][name]
             np.testing.assert_allclose(
                 np.asarray(value, dtype=np.float64),
-                numbers(np.atleast_1d(wanted)) if isinstance(wanted, list) else wanted,
+                floats(wanted),
                 atol=case["tol"]["abs"],
                 rtol=case["tol"]["rel"],
                 err_msg=f"{case['name']}: {name}",

@@ -108,7 +108,9 @@ def trade_table(rng: np.random.Generator, index: pd.DatetimeIndex, n_trades: int
             "pnl_usd": ret * 50_000 * rng.uniform(0.6, 1.1, n_trades),
             "cost_bps": rng.uniform(8, 30, n_trades),
             "exit_reason": rng.choice(
-                ["horizon", "stop loss", "trailing stop", "regime"], n_trades, p=[0.7, 0.15, 0.1, 0.05]
+                ["horizon", "stop loss", "trailing stop", "regime"],
+                n_trades,
+                p=[0.7, 0.15, 0.1, 0.05],
             ),
         }
     )
@@ -122,8 +124,6 @@ def summary_of(daily: pd.DataFrame, ic: pd.DataFrame, trades: pd.DataFrame) -> d
     costs = daily[["cost_fees", "cost_spread", "cost_impact", "cost_borrow"]].sum(axis=1)
     rank_ic = ic["rank_ic"]
     growth = np.cumprod(1 + net)
-    under = growth < np.maximum.accumulate(growth)
-    longest = max(len(run) for run in "".join("1" if u else "0" for u in under).split("0"))
     return {
         "sharpe_session": headline.value,
         "sharpe_session_ci_low": headline.ci_low,
@@ -144,7 +144,6 @@ def summary_of(daily: pd.DataFrame, ic: pd.DataFrame, trades: pd.DataFrame) -> d
         "total_return": float(growth[-1] - 1),
         "annual_vol": annual_vol(net, periods_per_year=PERIODS),
         "max_drawdown": max_drawdown(net),
-        "max_drawdown_sessions": longest,
         "var_95": var_es(net, alpha=0.05).var,
         "es_95": var_es(net, alpha=0.05).es,
         "turnover_ann": float(daily["turnover"].mean() * PERIODS),

@@ -117,8 +117,16 @@ BACKTEST = BundleKind(
             "net": Column("float", "fraction of equity"),
             "largest_weight": Column("float", "largest absolute weight"),
         },
-        "regime_breakdown": {"regime": Column("int", "label; -1 = unknown")},
-        "monthly_returns": {"month": Column("str", "YYYY-MM")},
+        "regime_breakdown": {
+            "regime": Column("int", "label; -1 = unknown"),
+            "label": Column("str", "name of the regime"),
+            "n_sessions": Column("int", "sessions"),
+            "n_trades": Column("int", "closed trades"),
+        },
+        "monthly_returns": {
+            "month": Column("str", "YYYY-MM"),
+            "n_sessions": Column("int", "sessions"),
+        },
     },
     documents=("summary", "settings"),
     open_tables=("exposures", "regime_breakdown", "monthly_returns"),

@@ -57,15 +57,15 @@ MARKET = BundleKind(
         },
         "delistings": {
             "asset_id": Column("str", "asset"),
+            "session": Column("session", "first session without it"),
             "last_session": Column("session", "last session with a trade"),
-            "terminal_return": Column("float", "simple return on the last close, fraction"),
+            "terminal_return": Column("float", "return on the last close, fraction; NaN = unknown"),
             "reason": Column("str", "performance, merger, unknown ..."),
-            "is_assumed": Column("bool", "True when the terminal return is an assumption"),
         },
         "coverage": {
             "session": Column("session", "session"),
             "n_assets": Column("int", "assets with a price"),
-            "n_members": Column("int", "members of the universe"),
+            "n_members": Column("float", "members of the universe; NaN = no membership history"),
             "share_covered": Column("float", "members with a price over members, fraction"),
         },
         "securities": {

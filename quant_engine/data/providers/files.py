@@ -296,7 +296,7 @@ def _not_numeric(field: str, name: str, got: str) -> DataError:
         f"{field} of {name}",
         wanted="numbers",
         got=got,
-        hint=f"Correct the file, or name another column with --columns {field}=NAME.",
+        hint=f"Correct the file, or name another column with --map {field}=NAME.",
     )
 
 

@@ -65,7 +65,7 @@ class LocalConfig(FrozenConfig):
     columns : dict of str to str
         Canonical name -> the source's own column name, for spellings that are not recognised.
     date_format : str or None
-        ``strptime`` format; needed only where day and month cannot be told apart.
+        Such as ``DD-MM-YYYY``; needed only where day and month cannot be told apart.
     vendor : str
         Name of the source in reports and reconciliation.
     price_basis : PriceBasis
@@ -139,7 +139,7 @@ def local_provider(config: FrozenConfig, path: Path | None) -> Provider:
             "path",
             wanted="a folder or file of bars for the provider 'local'",
             got=path,
-            hint="Give it with --data PATH.",
+            hint="Give it with --path PATH.",
         )
     return LocalProvider(path, config)
 

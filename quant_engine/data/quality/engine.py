@@ -18,32 +18,36 @@ from quant_engine.core.calendar import sessions_between
 from quant_engine.core.errors import DataError, EmptyDataError
 from quant_engine.data.bars import OPTIONAL_FIELDS, REQUIRED_FIELDS, LoadedBars
 from quant_engine.data.quality.arrays import BarArrays, Hits
-from quant_engine.data.quality.profile import Action, QualityProfile, RuleSetting
+from quant_engine.data.quality.profile import Action, QualityProfile
 from quant_engine.data.quality.report import FINDING_COLUMNS, QualityReport
 from quant_engine.data.quality.rules import RULES, missing_share
 
 __all__ = ["check_quality"]
+
+_NO_SESSION = np.datetime64("NaT", "us")
 
 
 @dataclass
 class _Findings:
     """Findings collected while rules run; one block per rule."""
 
+    names: dict[str, tuple[str, ...]]
     blocks: list[pd.DataFrame] = field(default_factory=list)
 
-    def add(self, ticker: object, session: object, setting: RuleSetting, hits: Hits) -> None:
-        self.blocks.append(
-            pd.DataFrame(
-                {
-                    "ticker": np.asarray(ticker, dtype=object),
-                    "session": session,
-                    "rule": setting.rule,
-                    "action": str(setting.action),
-                    "value": hits.value,
-                    "message": list(hits.message),
-                }
-            )
-        )
+    def add(
+        self,
+        codes: npt.NDArray[np.int64],
+        session: object,
+        rule: str,
+        action: str,
+        value: object,
+        message: object,
+    ) -> None:
+        names = {
+            name: np.asarray(values, dtype=object)[codes] for name, values in self.names.items()
+        }
+        facts = {"session": session, "rule": rule, "action": action, "value": value}
+        self.blocks.append(pd.DataFrame({**names, **facts, "message": message}))
 
     def table(self) -> pd.DataFrame:
         blocks = [block for block in self.blocks if len(block)]
@@ -90,6 +94,7 @@ def check_quality(
     Examples
     --------
     >>> from quant_engine.core.panel import PriceBasis
+    >>> from quant_engine.data.quality import RuleSetting
     >>> prices = {n: [1.0, 2.0] for n in ("open", "high", "low", "close", "volume")}
     >>> bars = LoadedBars.from_columns(ticker=["A", "A"], session=["2020-01-02", "2020-01-03"],
     ...     fields=prices, vendor="example", price_basis=PriceBasis.RAW)
@@ -101,21 +106,23 @@ def check_quality(
     """
     _refuse_wrong_calendar(bars, profile, calendar)
     arrays, unsorted = _sorted_arrays(bars, calendar, as_of)
-    findings = _Findings()
+    findings = _Findings({"asset_id": bars.asset_ids, "ticker": bars.tickers})
     quarantined = np.zeros(len(arrays.tickers), dtype=bool)
     fired = np.zeros(len(arrays.tickers), dtype=bool)
     if unsorted.any():
-        _add_unsorted(findings, arrays, unsorted)
+        message = "dates were not ascending; sorted"
+        where = np.flatnonzero(unsorted)
+        findings.add(where, _NO_SESSION, "unsorted_dates", Action.FIX.value, np.nan, message)
     for setting in profile.active():
         spec = RULES[setting.rule]
         hits = spec.find(arrays, setting.merged_limits())
         if hits.where.size == 0:
             continue
         codes = hits.where if spec.scope == "symbol" else arrays.code[hits.where]
-        session = np.datetime64("NaT", "us")
-        if spec.scope == "row":
-            session = arrays.day[hits.where].astype("datetime64[us]")
-        findings.add(np.asarray(arrays.tickers, dtype=object)[codes], session, setting, hits)
+        is_row = spec.scope == "row"
+        session = arrays.day[hits.where].astype("datetime64[us]") if is_row else _NO_SESSION
+        action = setting.action.value
+        findings.add(codes, session, setting.rule, action, hits.value, list(hits.message))
         if setting.action is Action.QUARANTINE:
             quarantined[codes] = True
         elif spec.scope == "symbol":
@@ -183,22 +190,6 @@ def _sorted_arrays(
         n_rows_in=np.bincount(code, minlength=len(bars.tickers)),
     )
     return arrays, unsorted
-
-
-def _add_unsorted(findings: _Findings, arrays: BarArrays, unsorted: npt.NDArray[np.bool_]) -> None:
-    names = [arrays.tickers[i] for i in np.flatnonzero(unsorted)]
-    findings.blocks.append(
-        pd.DataFrame(
-            {
-                "ticker": np.asarray(names, dtype=object),
-                "session": np.datetime64("NaT", "us"),
-                "rule": "unsorted_dates",
-                "action": str(Action.FIX),
-                "value": np.nan,
-                "message": "dates were not ascending; sorted",
-            }
-        )
-    )
 
 
 def _all_but(arrays: BarArrays, hits: Hits) -> npt.NDArray[np.bool_]:

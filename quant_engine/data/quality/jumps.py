@@ -83,14 +83,20 @@ def _unusual(
     """Rows with ``|ln r_t| >= max(floor, sigmas * s_t)``.
 
     ``s_t = 1.4826 * median |ln r|`` over the previous 60 changes, which one fault among them cannot
-    inflate; with fewer than 10 it is taken as 0. A stock that moves 8 % a day in a crisis is thus
-    not accused of a split when it moves 25 % and back.
+    inflate; a row with fewer than 10 changes before it takes the symbol's first 60 instead. A
+    stock that moves 8 % a day in a crisis is thus not accused of a split when it moves 25 % and
+    back.
     """
     rows = np.flatnonzero(np.abs(step) >= floor)
     start = np.searchsorted(bars.code, bars.code[rows], side="left")
     keep = np.ones(rows.size, dtype=bool)
     for position, row in enumerate(rows):
-        before = np.abs(step[max(start[position], row - _WINDOW) : row])
+        first = start[position]
+        before = np.abs(step[max(first, row - _WINDOW) : row])
+        if np.isfinite(before).sum() < _NEEDED_CHANGES:
+            opening = slice(first, min(first + _WINDOW, bars.code.size))
+            same = bars.code[opening] == bars.code[row]
+            before = np.abs(step[opening])[same]
         before = before[np.isfinite(before)]
         if before.size >= _NEEDED_CHANGES:
             keep[position] = abs(step[row]) >= sigmas * _MAD_TO_SIGMA * float(np.median(before))

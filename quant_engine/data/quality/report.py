@@ -12,7 +12,7 @@ from quant_engine.core.hashing import finite_or_none
 
 __all__ = ["FINDING_COLUMNS", "QualityReport"]
 
-FINDING_COLUMNS = ("ticker", "session", "rule", "action", "value", "message")
+FINDING_COLUMNS = ("asset_id", "ticker", "session", "rule", "action", "value", "message")
 _SHOWN = 15
 
 
@@ -31,8 +31,8 @@ class QualityReport:
     as_of : str or None
         Dates after it were in the future; None = not checked.
     findings : DataFrame
-        Columns ``ticker, session, rule, action, value, message``; ``session`` is NaT for findings
-        about a whole symbol. Sorted by rule order, ticker, session.
+        Columns ``asset_id, ticker, session, rule, action, value, message``; ``session`` is NaT for
+        findings about a whole symbol. Sorted by rule order, ticker, session.
     symbols : DataFrame
         Indexed by ticker: ``n_rows_in``, ``n_rows_out``, ``first``, ``last``, ``missing_frac``,
         ``zero_volume_frac``, ``n_findings``, ``status`` (``ok``, ``degraded`` when a symbol rule

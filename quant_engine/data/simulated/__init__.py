@@ -15,6 +15,7 @@ from quant_engine.data.simulated.config import (
     RegimeSpec,
     VolatilitySpec,
 )
+from quant_engine.data.simulated.files import file_symbols, write_world_as_files
 from quant_engine.data.simulated.simulate import simulate_equity_world
 from quant_engine.data.simulated.world import EquityTruth, EquityWorld, expected_hedged_return
 
@@ -35,5 +36,7 @@ __all__ = [
     "RegimeSpec",
     "VolatilitySpec",
     "expected_hedged_return",
+    "file_symbols",
     "simulate_equity_world",
+    "write_world_as_files",
 ]

@@ -147,8 +147,10 @@ def plant_alpha(
     unit = modulation * _centred(linear + curved, listed)
     near, far = _horizon_weights(config)
     score = modulation * _centred(near * linear + far * curved, listed)
-    labels = label_sums(config, alpha=unit, noise_log_returns=noise_log_returns)
-    scale = calibrate_scale(config.alpha.oracle_rank_ic, score, *labels)
+    alpha_sum, noise_sum = label_sums(config, alpha=unit, noise_log_returns=noise_log_returns)
+    scale = calibrate_scale(
+        config.alpha.oracle_rank_ic, score=score, alpha_sum=alpha_sum, noise_sum=noise_sum
+    )
     return PlantedAlpha(terms, scale * unit, scale * score, scale)
 
 
@@ -252,7 +254,7 @@ def label_sums(
 
 
 def calibrate_scale(
-    target: float, score: FloatMatrix, alpha_sum: FloatMatrix, noise_sum: FloatMatrix
+    target: float, *, score: FloatMatrix, alpha_sum: FloatMatrix, noise_sum: FloatMatrix
 ) -> float:
     """Find the alpha scale at which the oracle's mean rank IC is the target in population.
 

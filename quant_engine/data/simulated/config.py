@@ -130,17 +130,17 @@ class MarketSpec(FrozenConfig):
                 name="calm",
                 mean_duration_sessions=150,
                 mean_offset_ann=0.04,
-                market_vol_ann=0.11,
+                market_vol_ann=0.125,
                 idio_scale=0.9,
             ),
             RegimeSpec(
-                name="choppy", mean_duration_sessions=60, market_vol_ann=0.17, alpha_sign=-1
+                name="choppy", mean_duration_sessions=60, market_vol_ann=0.18, alpha_sign=-1
             ),
             RegimeSpec(
                 name="turbulent",
                 mean_duration_sessions=40,
                 mean_offset_ann=-0.12,
-                market_vol_ann=0.30,
+                market_vol_ann=0.31,
                 idio_scale=1.35,
                 alpha_sign=-1,
             ),

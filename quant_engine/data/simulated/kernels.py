@@ -16,13 +16,24 @@ from numba import njit
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 
 IntVector = npt.NDArray[np.int64]
+IntMatrix = npt.NDArray[np.int64]
+FloatCube = npt.NDArray[np.float64]
 
+HAZARD_MAX = 0.05  # per session and kind of delisting
 REASON_NONE, REASON_PERFORMANCE, REASON_MERGER = 0, 1, 2
 
 
 @njit(cache=True, nogil=True)
 def ar1_in_place(shocks: FloatMatrix, phi: float) -> None:
-    """Turn standard normal shocks (R, N) into stationary unit-variance AR(1) paths, in place."""
+    """Turn standard normal shocks into stationary unit-variance AR(1) paths, in place.
+
+    Parameters
+    ----------
+    shocks : ndarray, shape (R, N)
+        Independent standard normal draws; overwritten.
+    phi : float
+        Autocorrelation from row to row.
+    """
     scale = math.sqrt(1.0 - phi * phi)
     for t in range(1, shocks.shape[0]):
         for i in range(shocks.shape[1]):
@@ -31,7 +42,22 @@ def ar1_in_place(shocks: FloatMatrix, phi: float) -> None:
 
 @njit(cache=True, nogil=True)
 def to_uniform(latent: FloatMatrix, out: FloatMatrix) -> None:
-    """Map standard normal values to (-1, 1): ``2 * Phi(x) - 1 = erf(x / sqrt(2))``."""
+    """Map standard normal values to (-1, 1): ``2 * Phi(x) - 1 = erf(x / sqrt(2))``.
+
+    Parameters
+    ----------
+    latent : ndarray, shape (R, N)
+        Standard normal values.
+    out : ndarray, shape (R, N)
+        Filled: population rank, uniform on (-1, 1).
+
+    Examples
+    --------
+    >>> out = np.empty((1, 2))
+    >>> to_uniform(np.array([[0.0, 1.959964]]), out)
+    >>> out.round(3)
+    array([[0.  , 0.95]])
+    """
     for t in range(latent.shape[0]):
         for i in range(latent.shape[1]):
             out[t, i] = math.erf(latent[t, i] / math.sqrt(2.0))
@@ -39,10 +65,26 @@ def to_uniform(latent: FloatMatrix, out: FloatMatrix) -> None:
 
 @njit(cache=True, nogil=True)
 def rank_map(latent: FloatMatrix, listed: BoolMatrix, out: FloatMatrix) -> None:
-    """Rank each row across the listed names to (-1, 1): ``2 * rank / (n + 1) - 1``; else NaN.
+    """Rank each row across the listed names to (-1, 1): ``2 * rank / (n + 1) - 1``.
 
     Persistent series barely change order from one row to the next, so the previous permutation is
     repaired by insertion instead of sorting anew.
+
+    Parameters
+    ----------
+    latent : ndarray, shape (R, N)
+        Values to rank, without NaN.
+    listed : ndarray of bool, shape (R, N)
+        Names that take part.
+    out : ndarray, shape (R, N)
+        Filled: rank with n names in the row; NaN where not listed.
+
+    Examples
+    --------
+    >>> out = np.empty((1, 4))
+    >>> rank_map(np.array([[0.3, -1.0, 9.0, 0.5]]), np.array([[True, True, False, True]]), out)
+    >>> out
+    array([[ 0. , -0.5,  nan,  0.5]])
     """
     n_rows, n_assets = latent.shape
     order = np.argsort(latent[0])
@@ -71,12 +113,23 @@ def rank_map(latent: FloatMatrix, listed: BoolMatrix, out: FloatMatrix) -> None:
 
 @njit(cache=True, nogil=True)
 def regime_path(uniforms: FloatVector, durations: FloatVector, out: IntVector) -> None:
-    """Walk the Markov chain of regimes: leave with probability 1/duration, to each other alike."""
+    """Walk the Markov chain of regimes: leave with probability 1/duration, to each other alike.
+
+    Parameters
+    ----------
+    uniforms : ndarray, shape (R,)
+        One draw per row; the first one draws from the stationary distribution, in which the
+        share of a regime is proportional to its duration.
+    durations : ndarray, shape (K,)
+        Expected rows per visit.
+    out : ndarray of int64, shape (R,)
+        Filled: regime of each row.
+    """
     n_regimes = durations.size
     total = durations.sum()
     edge = 0.0
     state = n_regimes - 1
-    for k in range(n_regimes):  # the stationary share of a regime is proportional to its duration
+    for k in range(n_regimes):
         edge += durations[k] / total
         if uniforms[0] < edge:
             state = k
@@ -94,7 +147,17 @@ def regime_path(uniforms: FloatVector, durations: FloatVector, out: IntVector) -
 def garch_multipliers(
     z: FloatMatrix, alpha: float, beta: float, leverage: float, out: FloatMatrix
 ) -> None:
-    """Variance multipliers h (R, K) with mean one; h[t] is known at t - 1 (capped at 16)."""
+    """Compute NAGARCH variance multipliers with mean one, capped at 16.
+
+    Parameters
+    ----------
+    z : ndarray, shape (R, K)
+        Unit-variance shocks.
+    alpha, beta, leverage : float
+        ``h' = omega + alpha * h * (z - leverage)**2 + beta * h``.
+    out : ndarray, shape (R, K)
+        Filled: h[t] depends on shocks before t alone.
+    """
     omega = 1.0 - alpha * (1.0 + leverage * leverage) - beta
     for k in range(z.shape[1]):
         h = 1.0
@@ -109,7 +172,7 @@ def assemble_noise(
     idio: FloatMatrix,
     beta: FloatMatrix,
     sector: IntVector,
-    loadings: npt.NDArray[np.float64],
+    loadings: FloatCube,
     shocks: FloatMatrix,
     out: FloatMatrix,
 ) -> None:
@@ -146,32 +209,65 @@ def assemble_noise(
 
 
 @njit(cache=True, nogil=True)
+def _weigh_risks(
+    t: int,
+    depth: FloatVector,
+    scores: FloatCube,
+    settings: IntVector,
+    lives: IntMatrix,
+    weight: FloatMatrix,
+) -> int:
+    """Fill the delisting weights (2, N) of row t and return the number of names at risk."""
+    at_risk = 0
+    for i in range(depth.size):
+        weight[0, i] = 0.0
+        weight[1, i] = 0.0
+        first = lives[0, i]
+        if first < 0 or t < first or lives[2, i] != REASON_NONE:
+            continue
+        if first > 1 and t < first + settings[0]:
+            continue
+        fall = min(max(-depth[i], -0.5), 1.5)
+        weight[0, i] = math.exp(1.5 * scores[0, t, i] + 2.0 * fall)
+        weight[1, i] = math.exp(1.0 * scores[1, t, i])
+        at_risk += 1
+    return at_risk
+
+
+@njit(cache=True, nogil=True)
+def _reuse_ticker(lives: IntMatrix, name: int, row: int) -> None:
+    """Let the first waiting name list at a row under the ticker of a delisted one."""
+    for slot in range(lives.shape[1]):
+        if lives[0, slot] < 0:
+            lives[0, slot] = row
+            lives[3, slot] = name
+            return
+
+
+@njit(cache=True, nogil=True)
 def lifecycle(
     log_returns: FloatMatrix,
-    distress: FloatMatrix,
-    takeover: FloatMatrix,
+    scores: FloatCube,
     uniforms: FloatMatrix,
     rates: FloatVector,
     settings: IntVector,
-    first_row: IntVector,
-    last_row: IntVector,
-    reason: IntVector,
-    predecessor: IntVector,
-    hazards: npt.NDArray[np.float64],
+    lives: IntMatrix,
+    hazards: FloatCube,
 ) -> None:
     """Decide row by row which living names delist after the close.
 
     The hazard of a name is the mean rate times a weight that rises with its distress (or takeover)
     characteristic and, for performance delistings, with its fall below its own one-year average;
     weights are divided by their mean over the names at risk, so that the expected number of
-    delistings does not depend on them. All of it is known at the close of the row.
+    delistings does not depend on them. All of it is known at the close of the row. Nothing is
+    decided after the last row, because its outcome would not be seen.
 
     Parameters
     ----------
     log_returns : ndarray, shape (R, N)
         Log returns without drift corrections, used for the fall below the average.
-    distress, takeover : ndarray, shape (R, N)
-        Characteristics in (-1, 1).
+    scores : ndarray, shape (2, R, N)
+        Distress and takeover characteristics in (-1, 1).
     uniforms : ndarray, shape (R, N)
         One draw per name and row.
     rates : ndarray, shape (2,)
@@ -179,126 +275,116 @@ def lifecycle(
     settings : ndarray of int64, shape (3,)
         Seasoning rows, rows between a delisting and the reuse of its ticker, last row at which a
         listing may be tied to a delisting.
-    first_row : ndarray of int64, shape (N,)
-        First row of each name; -1 marks a slot that waits for a ticker to reuse. Filled here.
-    last_row, reason, predecessor : ndarray of int64, shape (N,)
-        Filled: last row with a bar (R - 1 if the name survives), why, whose ticker is reused (-1).
+    lives : ndarray of int64, shape (4, N)
+        First row (-1 = waits for a ticker to reuse), last row with a bar, reason, name whose ticker
+        is reused (-1 = none). The first comes filled; all are final on return.
     hazards : ndarray, shape (2, R, N)
         Filled: probability of each kind of delisting after the close of the row; 0 off life.
     """
     n_rows, n_assets = log_returns.shape
-    seasoning, reuse_gap, deadline = settings[0], settings[1], settings[2]
+    deadline = settings[2]
     weight = np.zeros((2, n_assets))
     depth = np.zeros(n_assets)  # log price minus its one-year exponential average
-    last_row[:] = n_rows - 1
-    reason[:] = REASON_NONE
-    predecessor[:] = -1
+    lives[1] = n_rows - 1
+    lives[2] = REASON_NONE
+    lives[3] = -1
     hazards[:] = 0.0
-    for t in range(1, n_rows):
-        sums = np.zeros(2)
-        at_risk = 0
+    for t in range(1, n_rows - 1):
         for i in range(n_assets):
-            if first_row[i] < 0 and t >= deadline:
-                first_row[i] = t + 1
-            weight[0, i] = 0.0
-            weight[1, i] = 0.0
-            if first_row[i] < 0 or t < first_row[i] or reason[i] != REASON_NONE:
-                continue
-            depth[i] = (1.0 - 1.0 / 252.0) * (depth[i] + log_returns[t, i])
-            if first_row[i] > 1 and t < first_row[i] + seasoning:
-                continue
-            fall = min(max(-depth[i], -0.5), 1.5)
-            weight[0, i] = math.exp(1.5 * distress[t, i] + 2.0 * fall)
-            weight[1, i] = math.exp(1.0 * takeover[t, i])
-            sums[0] += weight[0, i]
-            sums[1] += weight[1, i]
-            at_risk += 1
-        if at_risk == 0 or t == n_rows - 1:
-            continue  # nothing is decided after the last row: its outcome would not be seen
+            if lives[0, i] < 0 and t >= deadline:
+                lives[0, i] = t + 1
+            if 0 <= lives[0, i] <= t:
+                depth[i] = (1.0 - 1.0 / 252.0) * (depth[i] + log_returns[t, i])
+        at_risk = _weigh_risks(t, depth, scores, settings, lives, weight)
+        total = weight[0].sum(), weight[1].sum()
         for i in range(n_assets):
             if weight[0, i] == 0.0:
                 continue
-            fail = min(rates[0] * weight[0, i] * at_risk / sums[0], 0.05)
-            merge = min(rates[1] * weight[1, i] * at_risk / sums[1], 0.05)
+            fail = min(rates[0] * weight[0, i] * at_risk / total[0], HAZARD_MAX)
+            merge = min(rates[1] * weight[1, i] * at_risk / total[1], HAZARD_MAX)
             hazards[0, t, i] = fail
             hazards[1, t, i] = merge
             if uniforms[t, i] >= fail + merge:
                 continue
-            reason[i] = REASON_PERFORMANCE if uniforms[t, i] < fail else REASON_MERGER
-            last_row[i] = t
-            if t + 1 + reuse_gap <= deadline:
-                for slot in range(n_assets):
-                    if first_row[slot] < 0:
-                        first_row[slot] = t + 1 + reuse_gap
-                        predecessor[slot] = i
-                        break
+            lives[2, i] = REASON_PERFORMANCE if uniforms[t, i] < fail else REASON_MERGER
+            lives[1, i] = t
+            if t + 1 + settings[1] <= deadline:
+                _reuse_ticker(lives, i, t + 1 + settings[1])
 
 
 @njit(cache=True, nogil=True)
 def price_paths(
-    overnight: FloatMatrix,
-    intraday: FloatMatrix,
-    payout: FloatMatrix,
-    first_row: IntVector,
-    last_row: IntVector,
-    initial: FloatVector,
-    open_: FloatMatrix,
-    close: FloatMatrix,
+    halves: FloatCube, payout: FloatMatrix, lives: IntMatrix, initial: FloatVector, out: FloatCube
 ) -> None:
-    """Build open and close from the two simple total returns of each session; NaN off life.
+    """Build open and close from the two simple total returns of each session.
 
     ``open[t] = close[t-1] * (1 + overnight[t] - payout[t])``, ``close[t] = open[t] *
     (1 + intraday[t])``: a dividend of ``payout * close[t-1]`` leaves the price at the open.
+
+    Parameters
+    ----------
+    halves : ndarray, shape (2, R, N)
+        Overnight and intraday simple total returns, fraction.
+    payout : ndarray, shape (R, N)
+        Dividend of the session as a share of the previous close; 0 = none.
+    lives : ndarray of int64, shape (>=2, N)
+        First and last row of each name.
+    initial : ndarray, shape (N,)
+        Open of the first row.
+    out : ndarray, shape (2, R, N)
+        Filled: open and close; NaN off life.
     """
-    n_rows, n_assets = overnight.shape
-    open_[:] = np.nan
-    close[:] = np.nan
-    for i in range(n_assets):
+    out[:] = np.nan
+    for i in range(initial.size):
         price = initial[i]
-        for t in range(first_row[i], min(last_row[i], n_rows - 1) + 1):
-            if t > first_row[i]:
-                price *= 1.0 + overnight[t, i] - payout[t, i]
-            open_[t, i] = price
-            price *= 1.0 + intraday[t, i]
-            close[t, i] = price
+        for t in range(lives[0, i], lives[1, i] + 1):
+            if t > lives[0, i]:
+                price *= 1.0 + halves[0, t, i] - payout[t, i]
+            out[0, t, i] = price
+            price *= 1.0 + halves[1, t, i]
+            out[1, t, i] = price
 
 
 @njit(cache=True, nogil=True)
 def split_factors(
-    close: FloatMatrix,
-    first_row: IntVector,
-    last_row: IntVector,
-    split_above: float,
-    reverse_below: float,
-    factor: FloatMatrix,
-    ratio: FloatMatrix,
+    close: FloatMatrix, lives: IntMatrix, bounds_usd: FloatVector, out: FloatCube
 ) -> None:
-    """Decide splits from the raw close and fill the raw price factor and the ratio (1 = none).
+    """Decide splits from the raw close, which is the path close times the factor.
 
-    Raw price = path price x factor. A split is announced at a close beyond a bound and becomes
-    effective ten sessions later; ratio is new shares per old share.
+    A close beyond a bound announces a split that becomes effective ten sessions later.
+
+    Parameters
+    ----------
+    close : ndarray, shape (R, N)
+        Continuous path of closes; NaN off life.
+    lives : ndarray of int64, shape (>=2, N)
+        First and last row of each name.
+    bounds_usd : ndarray, shape (2,)
+        Raw close below which a 1-for-10 reverse split, above which a split is announced.
+    out : ndarray, shape (2, R, N)
+        Filled: raw price factor, constant after the last row, and new shares per old share (1 =
+        no split).
     """
     notice = 10
-    factor[:] = 1.0
-    ratio[:] = 1.0
+    out[:] = 1.0
     for i in range(close.shape[1]):
         level = 1.0
         due = -1
         pending = 1.0
-        for t in range(first_row[i], last_row[i] + 1):
+        last = lives[1, i]
+        for t in range(lives[0, i], last + 1):
             if t == due:
                 level /= pending
-                ratio[t, i] = pending
+                out[1, t, i] = pending
                 due = -1
-            factor[t, i] = level
+            out[0, t, i] = level
             raw = close[t, i] * level
-            if due < 0 and t + notice <= last_row[i]:
-                if raw > split_above:
-                    due, pending = t + notice, max(2.0, math.floor(raw / (0.4 * split_above)))
-                elif raw < reverse_below:
+            if due < 0 and t + notice <= last:
+                if raw > bounds_usd[1]:
+                    due, pending = t + notice, max(2.0, math.floor(2.5 * raw / bounds_usd[1]))
+                elif raw < bounds_usd[0]:
                     due, pending = t + notice, 0.1
-        for t in range(last_row[i] + 1, close.shape[0]):
-            factor[t, i] = level
+        out[0, last + 1 :, i] = level
 
 
 @njit(cache=True, nogil=True)
@@ -319,7 +405,26 @@ def _average_ranks(values: FloatVector, out: FloatVector) -> None:
 def rank_correlation_rows(
     scores: FloatMatrix, targets: FloatMatrix, stride: int, min_assets: int, out: FloatVector
 ) -> None:
-    """Spearman correlation across names of every `stride`-th row (T, N); NaN where too few."""
+    """Compute the Spearman correlation across names of every `stride`-th row.
+
+    Parameters
+    ----------
+    scores, targets : ndarray, shape (T, N)
+        Values; a name takes part where both are known. Ties share their average rank.
+    stride : int
+        Distance between the rows that are computed.
+    min_assets : int
+        Least number of names.
+    out : ndarray, shape (T,)
+        Filled: correlation; NaN in other rows, with too few names or without variation.
+
+    Examples
+    --------
+    >>> out = np.empty(1)
+    >>> rank_correlation_rows(np.array([[1.0, 2, 3]]), np.array([[5.0, 9, 7]]), 1, 3, out)
+    >>> out
+    array([0.5])
+    """
     n_rows, n_assets = scores.shape
     left = np.empty(n_assets)
     right = np.empty(n_assets)

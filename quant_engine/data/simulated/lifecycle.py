@@ -17,20 +17,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.ids import asset_id
 from quant_engine.data.simulated.config import EquityWorldConfig, ListingSpec, MembershipSpec
-from quant_engine.data.simulated.kernels import REASON_MERGER, REASON_NONE, lifecycle, to_uniform
+from quant_engine.data.simulated.kernels import (
+    REASON_MERGER,
+    REASON_NONE,
+    FloatCube,
+    IntMatrix,
+    IntVector,
+    lifecycle,
+    to_uniform,
+)
 from quant_engine.data.simulated.streams import Streams
 
 REASON_NAMES = ("", "performance", "merger")
 _REUSE_GAP_SESSIONS = 40
 _LOSS_CONCENTRATION = 5.0  # of the Beta law of performance losses; its mean is the configured one
 _CONSONANTS = "BCDFGHJKLMNPQRSTVWZ"
-
-IntVector = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -39,12 +44,9 @@ class Lives:
 
     Parameters
     ----------
-    first_row, last_row : ndarray of int64, shape (N,)
-        First and last row with a bar.
-    reason : ndarray of int64, shape (N,)
-        0 alive at the end, 1 performance, 2 merger.
-    predecessor : ndarray of int64, shape (N,)
-        Name whose ticker this one reuses, -1 for none.
+    rows : ndarray of int64, shape (4, N)
+        First row and last row with a bar; reason (0 alive at the end, 1 performance, 2 merger);
+        name whose ticker this one reuses (-1 = none).
     terminal_return : ndarray, shape (N,)
         Simple return after the last close of names that delisted; NaN otherwise.
     hazards : ndarray, shape (2, R, N)
@@ -53,13 +55,30 @@ class Lives:
         Rows from first_row to last_row.
     """
 
-    first_row: IntVector
-    last_row: IntVector
-    reason: IntVector
-    predecessor: IntVector
+    rows: IntMatrix
     terminal_return: FloatVector
-    hazards: npt.NDArray[np.float64]
+    hazards: FloatCube
     living: BoolMatrix
+
+    @property
+    def first_row(self) -> IntVector:
+        """First row of each name, shape (N,)."""
+        return self.rows[0]
+
+    @property
+    def last_row(self) -> IntVector:
+        """Last row with a bar of each name, shape (N,)."""
+        return self.rows[1]
+
+    @property
+    def reason(self) -> IntVector:
+        """0 alive at the end, 1 performance, 2 merger; shape (N,)."""
+        return self.rows[2]
+
+    @property
+    def predecessor(self) -> IntVector:
+        """Name whose ticker this one reuses, -1 for none; shape (N,)."""
+        return self.rows[3]
 
 
 def simulate_lives(
@@ -89,39 +108,32 @@ def simulate_lives(
     """
     spec = config.listing
     n_rows, n_assets = log_returns.shape
-    first_row = _listing_rows(spec, streams, n_rows, n_assets)
-    last_row, reason, predecessor = (np.empty(n_assets, dtype=np.int64) for _ in range(3))
+    rows = np.empty((4, n_assets), dtype=np.int64)
+    rows[0] = _listing_rows(spec, streams, n_rows, n_assets)
     hazards = np.empty((2, n_rows, n_assets))
-    scores = {name: np.empty(log_returns.shape) for name in ("distress", "takeover")}
-    for name, out in scores.items():
-        to_uniform(drivers[name], out)
+    scores = np.empty((2, n_rows, n_assets))
+    to_uniform(drivers["distress"], scores[0])
+    to_uniform(drivers["takeover"], scores[1])
     lifecycle(
         log_returns,
-        scores["distress"],
-        scores["takeover"],
+        scores,
         streams.of("delisting").random((n_rows, n_assets)),
         spec.delisting_rate * np.array([1.0 - spec.merger_frac, spec.merger_frac]),
         np.array([spec.seasoning_sessions, _REUSE_GAP_SESSIONS, _last_listing_row(n_rows)]),
-        first_row,
-        last_row,
-        reason,
-        predecessor,
+        rows,
         hazards,
     )
     row = np.arange(n_rows)[:, None]
     return Lives(
-        first_row=first_row,
-        last_row=last_row,
-        reason=reason,
-        predecessor=predecessor,
-        terminal_return=_terminal_returns(spec, streams, reason),
+        rows=rows,
+        terminal_return=_terminal_returns(spec, streams, rows[2]),
         hazards=hazards,
-        living=(row >= first_row) & (row <= last_row),
+        living=(row >= rows[0]) & (row <= rows[1]),
     )
 
 
 def compensation(
-    spec: ListingSpec, hazards: npt.NDArray[np.float64], expected_overnight: FloatMatrix
+    spec: ListingSpec, hazards: FloatCube, expected_overnight: FloatMatrix
 ) -> FloatMatrix:
     """Return what surviving names earn overnight for the delisting losses they escaped.
 
@@ -178,7 +190,7 @@ def name_assets(streams: Streams, predecessor: IntVector) -> tuple[list[str], li
 
 
 def membership_mask(
-    spec: MembershipSpec, size_usd: FloatMatrix, lives: Lives, initial_size_usd: FloatVector
+    spec: MembershipSpec, lives: Lives, *, size_usd: FloatMatrix, initial_size_usd: FloatVector
 ) -> BoolMatrix:
     """Return the point-in-time universe: the largest living names at each review.
 
@@ -189,10 +201,10 @@ def membership_mask(
     ----------
     spec : MembershipSpec
         Share, review interval and buffer.
-    size_usd : ndarray, shape (R, N)
-        Market capitalisation at the close; NaN off life.
     lives : Lives
         Lives of the names.
+    size_usd : ndarray, shape (R, N)
+        Market capitalisation at the close; NaN off life.
     initial_size_usd : ndarray, shape (N,)
         Market capitalisation before the first session.
 
@@ -220,9 +232,7 @@ def _last_listing_row(n_rows: int) -> int:
     return int(0.8 * n_rows)
 
 
-def _listing_rows(
-    spec: ListingSpec, streams: Streams, n_rows: int, n_assets: int
-) -> IntVector:
+def _listing_rows(spec: ListingSpec, streams: Streams, n_rows: int, n_assets: int) -> IntVector:
     """First row of each name; -1 for slots that wait for a delisted name's ticker."""
     rng = streams.of("listing")
     rows = rng.integers(2, _last_listing_row(n_rows), size=n_assets)

@@ -95,32 +95,24 @@ def simulate_bars(
     start_price = np.exp(np.log(60.0) + 0.6 * rng.standard_normal(n_assets)).clip(8.0, 250.0)
     start_size = np.exp(np.log(8e9) + 1.3 * rng.standard_normal(n_assets))
     payout = _dividend_payouts(spec, streams, n_rows, lives)
-    open_, close = np.empty((n_rows, n_assets)), np.empty((n_rows, n_assets))
-    price_paths(
-        overnight, intraday, payout, lives.first_row, lives.last_row, start_price, open_, close
-    )
+    path = np.empty((2, n_rows, n_assets))
+    price_paths(np.stack([overnight, intraday]), payout, lives.rows, start_price, path)
+    open_, close = path
     cash = np.where(payout > 0.0, payout * _previous(close), np.where(lives.living, 0.0, np.nan))
-    factor, ratio = np.empty_like(close), np.empty_like(close)
-    split_factors(
-        close,
-        lives.first_row,
-        lives.last_row,
-        spec.split_above_usd,
-        spec.reverse_split_below_usd,
-        factor,
-        ratio,
-    )
+    factor, ratio = actions = np.empty_like(path)
+    bounds = np.array([spec.reverse_split_below_usd, spec.split_above_usd])
+    split_factors(close, lives.rows, bounds, actions)
     high, low = _extremes(config, streams, open_, close, total_vol)
     size = close * (start_size / start_price)
     surprise = np.abs(overnight + intraday) / total_vol
     volume = np.rint(_dollar_volume(streams, size, surprise) / (close * factor)).clip(1.0)
     traded = lives.living & ~_halts(spec, streams, lives, (payout > 0.0) | (ratio != 1.0))
-    path = {"open": open_, "high": high, "low": low, "close": close, "dividend": cash}
+    quotes = {"open": open_, "high": high, "low": low, "close": close, "dividend": cash}
     last = factor[-1]
     return Bars(
-        raw=_masked({**{k: v * factor for k, v in path.items()}, "volume": volume}, traded),
+        raw=_masked({**{k: v * factor for k, v in quotes.items()}, "volume": volume}, traded),
         adjusted=_masked(
-            {**{k: v * last for k, v in path.items()}, "volume": volume * (factor / last)}, traded
+            {**{k: v * last for k, v in quotes.items()}, "volume": volume * (factor / last)}, traded
         ),
         half_spread_frac=_half_spread(streams, size, total_vol, liquidity),
         size_usd=size,
@@ -192,9 +184,7 @@ def _half_spread(
     return np.exp(log_bps - 0.15 * liquidity + 0.1 * wobble).clip(0.3, 100.0) * 1e-4
 
 
-def _halts(
-    spec: CorporateSpec, streams: Streams, lives: Lives, busy: BoolMatrix
-) -> BoolMatrix:
+def _halts(spec: CorporateSpec, streams: Streams, lives: Lives, busy: BoolMatrix) -> BoolMatrix:
     """Rows without a bar, never the first or last one of a name nor one with a corporate action."""
     halted = streams.of("halts").random(busy.shape) < spec.halt_rate
     row = np.arange(busy.shape[0])[:, None]

@@ -23,7 +23,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.data.simulated.config import (
@@ -41,6 +40,8 @@ from quant_engine.data.simulated.config import (
     VolatilitySpec,
 )
 from quant_engine.data.simulated.kernels import (
+    FloatCube,
+    IntVector,
     ar1_in_place,
     assemble_noise,
     garch_multipliers,
@@ -54,7 +55,7 @@ _LOADING_CAP = 2.5
 
 
 @dataclass(frozen=True)
-class Returns:
+class ReturnParts:
     """Returns before alpha and before the compensation of delisting losses.
 
     Parameters
@@ -85,23 +86,23 @@ class Returns:
         Conditional mean from the market premium and the style premia.
     """
 
-    regime: npt.NDArray[np.int64]
+    regime: IntVector
     market_mean: FloatMatrix
     market: FloatMatrix
     style_mean: FloatMatrix
-    shocks: npt.NDArray[np.float64]
+    shocks: FloatCube
     beta: FloatMatrix
-    loadings: npt.NDArray[np.float64]
-    sector: npt.NDArray[np.int64]
+    loadings: FloatCube
+    sector: IntVector
     idio_vol: FloatMatrix
     total_vol: FloatMatrix
-    noise: npt.NDArray[np.float64]
-    drift: npt.NDArray[np.float64]
+    noise: FloatCube
+    drift: FloatCube
 
 
 def simulate_returns(
     config: EquityWorldConfig, streams: Streams, drivers: Mapping[str, FloatMatrix]
-) -> Returns:
+) -> ReturnParts:
     """Simulate everything about returns that does not depend on alpha or delisting.
 
     Parameters
@@ -115,7 +116,7 @@ def simulate_returns(
 
     Returns
     -------
-    Returns
+    ReturnParts
         Shocks, exposures and drift.
     """
     n_rows, n_assets = next(iter(drivers.values())).shape
@@ -134,7 +135,7 @@ def simulate_returns(
     drift = known_mean[:, :, None] * _known(beta)
     for half, style in np.argwhere(style_mean != 0.0):
         drift[half] += style_mean[half, style] * _known(loadings[style])
-    return Returns(
+    return ReturnParts(
         regime=regime,
         market_mean=market_mean,
         market=known_mean + shocks[:, :, 0],
@@ -159,7 +160,7 @@ def _known(values: FloatMatrix) -> FloatMatrix:
     return np.concatenate([values[:1], values[:-1]])
 
 
-def _regimes(market: MarketSpec, streams: Streams, n_rows: int) -> npt.NDArray[np.int64]:
+def _regimes(market: MarketSpec, streams: Streams, n_rows: int) -> IntVector:
     path = np.empty(n_rows, dtype=np.int64)
     durations = np.array([spec.mean_duration_sessions for spec in market.regimes])
     regime_path(streams.of("regime").random(n_rows), durations, path)
@@ -176,7 +177,7 @@ def _regime_means(market: MarketSpec) -> FloatVector:
 
 def _student_halves(
     rng: np.random.Generator, shape: tuple[int, int], degrees_of_freedom: float
-) -> npt.NDArray[np.float64]:
+) -> FloatCube:
     """Unit-variance Student-t shocks (2, rows, columns) of both halves of a session.
 
     Both halves share one chi-square mixing variable, so that their variance-weighted sum is
@@ -188,9 +189,7 @@ def _student_halves(
     )
 
 
-def _clustered(
-    halves: npt.NDArray[np.float64], split: FloatVector, spec: VolatilitySpec
-) -> FloatMatrix:
+def _clustered(halves: FloatCube, split: FloatVector, spec: VolatilitySpec) -> FloatMatrix:
     """Square root of the NAGARCH variance multiplier of each row."""
     whole = np.sqrt(split[0]) * halves[0] + np.sqrt(split[1]) * halves[1]
     multiplier = np.empty_like(whole)
@@ -199,8 +198,8 @@ def _clustered(
 
 
 def _factor_shocks(
-    config: EquityWorldConfig, streams: Streams, regime: npt.NDArray[np.int64]
-) -> tuple[FloatMatrix, npt.NDArray[np.float64]]:
+    config: EquityWorldConfig, streams: Streams, regime: IntVector
+) -> tuple[FloatMatrix, FloatCube]:
     """Volatility per session (R, 16) and clipped shocks (2, R, 16) of all factors."""
     split = _half_session_split(config.market)
     n_sectors = len(SECTOR_NAMES)
@@ -225,9 +224,7 @@ def _factor_shocks(
         axis=1,
     )
     vol = annual / np.sqrt(SESSIONS_PER_YEAR) * multiplier
-    cap = np.array(
-        [MARKET_CAP_FRAC] + [SECTOR_CAP_FRAC] * n_sectors + [STYLE_CAP_FRAC] * N_STYLES
-    )
+    cap = np.array([MARKET_CAP_FRAC] + [SECTOR_CAP_FRAC] * n_sectors + [STYLE_CAP_FRAC] * N_STYLES)
     shocks = np.concatenate([market, others], axis=2) * vol * np.sqrt(split)[:, None, None]
     return vol, np.clip(shocks, -cap, cap)
 
@@ -241,7 +238,7 @@ def _published(latent: FloatMatrix) -> FloatMatrix:
 
 def _exposures(
     config: EquityWorldConfig, streams: Streams, drivers: Mapping[str, FloatMatrix]
-) -> tuple[FloatMatrix, npt.NDArray[np.float64]]:
+) -> tuple[FloatMatrix, FloatCube]:
     shape = drivers["beta"].shape
     names = ("beta", *(f"style_{k}" for k in range(N_STYLES)))
     mixed = np.empty((len(names), *shape))
@@ -257,9 +254,9 @@ def _exposures(
 def _idio_shocks(
     config: EquityWorldConfig,
     streams: Streams,
-    regime: npt.NDArray[np.int64],
+    regime: IntVector,
     drivers: Mapping[str, FloatMatrix],
-) -> tuple[FloatMatrix, npt.NDArray[np.float64]]:
+) -> tuple[FloatMatrix, FloatCube]:
     """Volatility per session (R, N) and clipped shocks (2, R, N) of every name."""
     spec = config.idio
     split = _half_session_split(config.market)
@@ -278,8 +275,8 @@ def _idio_shocks(
 
 def _total_vol(
     beta: FloatMatrix,
-    loadings: npt.NDArray[np.float64],
-    sector: npt.NDArray[np.int64],
+    loadings: FloatCube,
+    sector: IntVector,
     factor_vol: FloatMatrix,
     idio_vol: FloatMatrix,
 ) -> FloatMatrix:

@@ -40,7 +40,7 @@ from quant_engine.data.simulated.lifecycle import (
     simulate_lives,
 )
 from quant_engine.data.simulated.prices import Bars, simulate_bars
-from quant_engine.data.simulated.returns import Returns, simulate_returns
+from quant_engine.data.simulated.returns import ReturnParts, simulate_returns
 from quant_engine.data.simulated.streams import Streams
 from quant_engine.data.simulated.world import EquityTruth, EquityWorld, forward_open_returns
 
@@ -54,7 +54,7 @@ class _Draft:
     sessions: TimeVector
     plan: CharacteristicPlan
     published: Sequence[FloatMatrix]
-    returns: Returns
+    returns: ReturnParts
     lives: Lives
     planted: PlantedAlpha
     bars: Bars
@@ -126,7 +126,12 @@ def _draft(config: EquityWorldConfig) -> _Draft:
 def _pack(draft: _Draft) -> EquityWorld:
     config, bars, lives, sessions = draft.config, draft.bars, draft.lives, draft.sessions
     tickers, asset_ids = name_assets(draft.streams, lives.predecessor)
-    member = membership_mask(config.membership, bars.size_usd, lives, bars.initial_size_usd)
+    member = membership_mask(
+        config.membership,
+        lives,
+        size_usd=bars.size_usd,
+        initial_size_usd=bars.initial_size_usd,
+    )
     axis = TimeAxis.sessions(sessions, config.calendar)
     fields = {name: values[1:] for name, values in bars.adjusted.items()}
     fields["half_spread_frac"] = np.where(lives.living, bars.half_spread_frac, np.nan)[1:]
@@ -161,8 +166,10 @@ def _pack(draft: _Draft) -> EquityWorld:
         delistings=delistings,
         membership=tables.membership_table(member[1:], sessions, asset_ids),
         fundamentals=_fundamentals(draft, asset_ids),
-        security_master=tables.security_master_table(lives, sessions, asset_ids, tickers),
-        benchmark=tables.benchmark_table(bars, lives, member, sessions),
+        security_master=tables.security_master_table(
+            lives, sessions, asset_ids=asset_ids, tickers=tickers
+        ),
+        benchmark=tables.benchmark_table(bars, lives, member=member, sessions=sessions),
         truth=_truth(draft, panel, delistings),
     )
 

@@ -15,7 +15,22 @@ _STAMP = "datetime64[us]"
 
 
 def splits_table(bars: Bars, sessions: TimeVector, asset_ids: Sequence[str]) -> pd.DataFrame:
-    """Return asset_id, ex_session, ratio of every split, sorted by session."""
+    """List the splits.
+
+    Parameters
+    ----------
+    bars : Bars
+        Bars with R = T + 1 rows.
+    sessions : ndarray of datetime64[D], shape (T,)
+        Sessions.
+    asset_ids : sequence of str, length N
+        Identifiers.
+
+    Returns
+    -------
+    DataFrame
+        asset_id, ex_session, ratio (new shares per old share), by session.
+    """
     row, asset = np.nonzero(bars.split_ratio[1:] != 1.0)
     return pd.DataFrame(
         {
@@ -27,7 +42,22 @@ def splits_table(bars: Bars, sessions: TimeVector, asset_ids: Sequence[str]) -> 
 
 
 def dividends_table(bars: Bars, sessions: TimeVector, asset_ids: Sequence[str]) -> pd.DataFrame:
-    """Return asset_id, ex_session, amount_usd, amount_split_adj_usd, sorted by session."""
+    """List the dividends.
+
+    Parameters
+    ----------
+    bars : Bars
+        Bars with R = T + 1 rows.
+    sessions : ndarray of datetime64[D], shape (T,)
+        Sessions.
+    asset_ids : sequence of str, length N
+        Identifiers.
+
+    Returns
+    -------
+    DataFrame
+        asset_id, ex_session, amount_usd (as paid), amount_split_adj_usd, by session.
+    """
     paid = np.nan_to_num(bars.raw["dividend"][1:])
     row, asset = np.nonzero(paid > 0.0)
     return pd.DataFrame(
@@ -41,7 +71,22 @@ def dividends_table(bars: Bars, sessions: TimeVector, asset_ids: Sequence[str]) 
 
 
 def delistings_table(lives: Lives, sessions: TimeVector, asset_ids: Sequence[str]) -> pd.DataFrame:
-    """Return asset_id, last_session, terminal_return, reason, sorted by session."""
+    """List the delistings.
+
+    Parameters
+    ----------
+    lives : Lives
+        Lives of the names; row r is session r - 1.
+    sessions : ndarray of datetime64[D], shape (T,)
+        Sessions.
+    asset_ids : sequence of str, length N
+        Identifiers.
+
+    Returns
+    -------
+    DataFrame
+        asset_id, last_session, terminal_return (simple), reason, by session.
+    """
     gone = np.flatnonzero(lives.reason > 0)
     gone = gone[np.argsort(lives.last_row[gone], kind="stable")]
     return pd.DataFrame(
@@ -57,10 +102,21 @@ def delistings_table(lives: Lives, sessions: TimeVector, asset_ids: Sequence[str
 def membership_table(
     member: BoolMatrix, sessions: TimeVector, asset_ids: Sequence[str]
 ) -> pd.DataFrame:
-    """Return the spells of a membership mask (T, N): asset_id, start_session, end_session.
+    """List the spells of a membership mask.
 
-    Spells are half open: the end is the first session outside, NaT for spells that last to the
-    end of the data.
+    Parameters
+    ----------
+    member : ndarray of bool, shape (T, N)
+        Membership.
+    sessions : ndarray of datetime64[D], shape (T,)
+        Sessions.
+    asset_ids : sequence of str, length N
+        Identifiers.
+
+    Returns
+    -------
+    DataFrame
+        asset_id, start_session, end_session (first session outside; NaT = to the end of the data).
     """
     padded = np.zeros((member.shape[0] + 1, member.shape[1]), dtype=np.int8)
     padded[:-1] = member
@@ -79,9 +135,26 @@ def membership_table(
 
 
 def security_master_table(
-    lives: Lives, sessions: TimeVector, asset_ids: Sequence[str], tickers: Sequence[str]
+    lives: Lives, sessions: TimeVector, *, asset_ids: Sequence[str], tickers: Sequence[str]
 ) -> pd.DataFrame:
-    """Return asset_id, ticker, valid_from, valid_to (first session after the last one)."""
+    """List which asset carried which ticker when.
+
+    Parameters
+    ----------
+    lives : Lives
+        Lives of the names; row r is session r - 1.
+    sessions : ndarray of datetime64[D], shape (T,)
+        Sessions.
+    asset_ids : sequence of str, length N
+        Identifiers.
+    tickers : sequence of str, length N
+        Display symbols.
+
+    Returns
+    -------
+    DataFrame
+        asset_id, ticker, valid_from, valid_to (first session after the last; NaT = valid).
+    """
     ends = np.append(sessions.astype(_STAMP), np.datetime64("NaT", "us"))
     valid_to = np.where(lives.reason > 0, ends[lives.last_row], np.datetime64("NaT", "us"))
     frame = pd.DataFrame(
@@ -96,14 +169,14 @@ def security_master_table(
 
 
 def benchmark_table(
-    bars: Bars, lives: Lives, member: BoolMatrix, sessions: TimeVector
+    bars: Bars, lives: Lives, *, member: BoolMatrix, sessions: TimeVector
 ) -> pd.DataFrame:
     """Return equal- and cap-weighted total simple returns of the members.
 
-    The return that ends on session t is earned by the members of t - 1; a name whose last session
-    was t - 1 earns its terminal return, a halted name keeps its last price. Weights are sizes that
-    were known when the return began: the close of t - 1 for returns between closes, the close of
-    t - 2 for returns between opens.
+    Both are funds that buy the members of session t - 1 at its close, at equal weights or weights
+    proportional to size, and hold them to the close of t: a name whose last session was t - 1 earns
+    its terminal return, a halted name keeps its last price. The open-to-open return of a fund is
+    the ratio of its values at the opens of t and t - 1.
 
     Parameters
     ----------
@@ -119,8 +192,9 @@ def benchmark_table(
     Returns
     -------
     DataFrame
-        Index ``session``; equal_weight, cap_weight, equal_weight_open, cap_weight_open; NaN on
-        the first session (cap_weight_open also on the second).
+        Index ``session``; ``equal_weight`` and ``cap_weight`` (close to close) and each of them
+        with suffix ``_overnight`` (close to open) and ``_open`` (open to open), all ending on the
+        session; NaN on the first session, open to open also on the second.
     """
     close = pd.DataFrame(bars.adjusted["close"][1:]).ffill().to_numpy()
     open_ = bars.adjusted["open"][1:]
@@ -130,18 +204,23 @@ def benchmark_table(
     leaves = (lives.reason > 0) & (row[1:] == lives.last_row)
     proceeds = close[:-1] * (1.0 + np.nan_to_num(lives.terminal_return))
     members = member[1:-1]
-    equal = members.astype(np.float64)
-    size = np.where(members, np.nan_to_num(bars.size_usd[1:-1]), 0.0)
-    earlier = np.where(members, np.nan_to_num(bars.size_usd[:-2]), 0.0)
-    columns: dict[str, FloatVector] = {}
-    for suffix, price, cap in (("", close, size), ("_open", open_, earlier)):
-        after = np.where(leaves, proceeds, price[1:] + cash[1:])
-        change = np.where(members, after / price[:-1] - 1.0, 0.0)
-        for name, weight in (("equal_weight", equal), ("cap_weight", cap)):
-            columns[name + suffix] = _weighted_mean(change, weight)
-    index = pd.DatetimeIndex(sessions.astype(_STAMP), name="session")
-    order = ["equal_weight", "cap_weight", "equal_weight_open", "cap_weight_open"]
-    return pd.DataFrame({name: columns[name] for name in order}, index=index)
+    weights = {
+        "equal_weight": members.astype(np.float64),
+        "cap_weight": np.where(members, np.nan_to_num(bars.size_usd[1:-1]), 0.0),
+    }
+    overnight, whole = (
+        np.where(members, np.where(leaves, proceeds, price[1:] + cash[1:]) / close[:-1] - 1.0, 0.0)
+        for price in (open_, close)
+    )
+    frame = pd.DataFrame(index=pd.DatetimeIndex(sessions.astype(_STAMP), name="session"))
+    for name, weight in weights.items():
+        frame[name] = _weighted_mean(whole, weight)
+    for name, weight in weights.items():
+        night = _weighted_mean(overnight, weight)
+        frame[f"{name}_overnight"] = night
+        day = (1.0 + frame[name].to_numpy()) / (1.0 + night)
+        frame[f"{name}_open"] = np.append(np.nan, day[:-1] * (1.0 + night[1:]) - 1.0)
+    return frame
 
 
 def _weighted_mean(change: FloatMatrix, weight: FloatMatrix) -> FloatVector:

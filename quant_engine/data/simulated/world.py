@@ -114,9 +114,10 @@ class EquityWorld:
     security_master : DataFrame
         asset_id, ticker, valid_from, valid_to (exclusive, NaT = still valid).
     benchmark : DataFrame
-        Index session; simple total returns of the members: ``equal_weight`` and ``cap_weight``
-        from close to close, ``equal_weight_open`` and ``cap_weight_open`` from open to open,
-        ending on the session; NaN on the first.
+        Index session; simple total returns of two funds of the members, ``equal_weight`` and
+        ``cap_weight`` from close to close, with suffix ``_overnight`` from close to open, with
+        suffix ``_open`` from open to open, ending on the session; NaN on the first session, open
+        to open also on the second.
     truth : EquityTruth
         The truth.
     """
@@ -184,8 +185,7 @@ def expected_hedged_return(world: EquityWorld) -> FloatMatrix:
     drift[1] += (1.0 - share) * truth.alpha
     hazard = truth.hazards[0] + truth.hazards[1]
     exit_return = (
-        truth.hazards[0] * spec.performance_mean_return
-        + truth.hazards[1] * spec.merger_mean_return
+        truth.hazards[0] * spec.performance_mean_return + truth.hazards[1] * spec.merger_mean_return
     )
     survive = drift[0] + compensation(spec, truth.hazards, drift[0])
     overnight = exit_return + (1.0 - hazard) * survive

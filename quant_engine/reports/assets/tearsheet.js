@@ -64,6 +64,10 @@
     if (narrow.matches) {
       /* A finger that scrolls the page must not draw a zoom box. */
       spec.layout.dragmode = false;
+      var narrowSettings = (spec.layout.meta || {}).narrow || {};
+      Object.keys(narrowSettings).forEach(function (path) {
+        put(spec.layout, path, narrowSettings[path]);
+      });
     }
     return spec;
   }

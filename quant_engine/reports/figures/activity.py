@@ -206,7 +206,7 @@ def trade_histogram(trades: pd.DataFrame, *, palette: Palette = LIGHT) -> go.Fig
     Returns
     -------
     plotly.graph_objects.Figure
-        Bins of equal width with an edge at zero; the outer 0.5 % on each side are drawn in the
+        Bins of equal width with an edge at zero; the outer 0.5% on each side are drawn in the
         last bins.
 
     Examples
@@ -228,7 +228,7 @@ def trade_histogram(trades: pd.DataFrame, *, palette: Palette = LIGHT) -> go.Fig
             x=centres,
             y=counts,
             width=float(edges[1] - edges[0]) * 0.9,
-            marker={"color": colours},
+            marker={"color": colours, "opacity": 0.8},
             name="Trades",
             hovertemplate="%{x:.1%}: %{y} trades<extra></extra>",
             showlegend=False,

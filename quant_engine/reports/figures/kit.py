@@ -33,7 +33,7 @@ MAX_POINTS = 1500
 """Points per trace: about one per pixel column of a full-width panel."""
 
 Z_95 = 1.959963984540054
-"""Half width of a two-sided 95 % normal interval in standard errors."""
+"""Half width of a two-sided 95% normal interval in standard errors."""
 
 
 def canvas(
@@ -77,6 +77,8 @@ def canvas(
     figure.update_layout(template=template(palette.name), height=height_px)
     # A theme toggle or a resize must not throw away the reader's zoom.
     figure.update_layout(uirevision="keep")
+    for row in range(1, len(row_heights)):
+        figure.update_xaxes(ticks="", row=row, col=1)
     return figure
 
 

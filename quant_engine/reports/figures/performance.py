@@ -77,16 +77,18 @@ def equity_figure(
     sessions = session_text(chosen.index)
     figure = canvas(palette, height_px=540, row_heights=(0.72, 0.28), row_gap=0.045)
     styles = {
-        "benchmark": ("Benchmark", palette.benchmark, {"width": 1.4}),
-        "hedged": ("Net, beta-hedged", palette.hedged, {"width": 1.3, "dash": "dash"}),
-        "gross": ("Gross", palette.gross, {"width": 1.4, "dash": "dot"}),
-        "net": ("Net", palette.strategy, {"width": 2.2}),
+        "benchmark": ("Benchmark", palette.benchmark, 3, {"width": 1.4}),
+        "hedged": ("Net, beta-hedged", palette.hedged, 4, {"width": 1.3, "dash": "dash"}),
+        "gross": ("Gross", palette.gross, 2, {"width": 1.4, "dash": "dot"}),
+        "net": ("Net", palette.strategy, 1, {"width": 2.2}),
     }
-    for column, (name, colour, style) in styles.items():
+    for column, (name, colour, rank, style) in styles.items():
         if column in chosen:
             values = chosen[column].to_numpy()
             figure.add_trace(
-                line(sessions, values, name=name, colour=colour, **style), row=1, col=1
+                line(sessions, values, name=name, colour=colour, legendrank=rank, **style),
+                row=1,
+                col=1,
             )
     figure.add_trace(
         line(
@@ -164,7 +166,7 @@ def monthly_heatmap(monthly: pd.DataFrame, *, palette: Palette = LIGHT) -> go.Fi
     Returns
     -------
     plotly.graph_objects.Figure
-        Two heatmaps; the scale ends at the 95 % quantile of absolute returns.
+        Two heatmaps; the scale ends at the 95% quantile of absolute returns.
 
     Examples
     --------
@@ -304,7 +306,7 @@ def return_histogram(
             x=centres,
             y=counts,
             width=float(edges[1] - edges[0]) * 0.9,
-            marker={"color": colours},
+            marker={"color": colours, "opacity": 0.85},
             name="Sessions",
             hovertemplate="%{x:.2%}: %{y} sessions<extra></extra>",
             showlegend=False,
@@ -405,5 +407,6 @@ def yearly_returns_figure(years: pd.DataFrame, *, palette: Palette = LIGHT) -> g
             )
     figure.update_layout(barmode="group", bargap=0.28, bargroupgap=0.08)
     figure.update_xaxes(type="category")
+    figure.update_layout(meta={"narrow": {"xaxis.nticks": 6, "xaxis.tickangle": 0}})
     figure.update_yaxes(tickformat="~%", zeroline=True)
     return figure

@@ -105,6 +105,8 @@ def ic_by_date_figure(
             marker={"color": colours, "opacity": 0.55},
             name=name,
             hovertemplate=f"%{{y:.4f}}<extra>{name}</extra>",
+            # A legend can show one colour only, and these bars have two.
+            showlegend=False,
         ),
         row=1,
         col=1,
@@ -136,7 +138,7 @@ def ic_by_date_figure(
 
 
 def ic_by_horizon_figure(ic_by_horizon: pd.DataFrame, *, palette: Palette = LIGHT) -> go.Figure:
-    """Mean information coefficient per horizon with its 95 % interval.
+    """Mean information coefficient per horizon with its 95% interval.
 
     Parameters
     ----------
@@ -169,7 +171,10 @@ def ic_by_horizon_figure(ic_by_horizon: pd.DataFrame, *, palette: Palette = LIGH
             y=means.astype(np.float32),
             width=0.55,
             error_y={"type": "data", "array": errors * Z_95, "thickness": 1.4},
-            marker={"color": [palette.up if mean > 0 else palette.down for mean in means.tolist()]},
+            marker={
+                "color": [palette.up if mean > 0 else palette.down for mean in means.tolist()],
+                "opacity": 0.85,
+            },
             customdata=np.stack([ratios, ic_by_horizon["n"].to_numpy(dtype=float)], axis=1),
             hovertemplate=(
                 "%{y:.4f}, t %{customdata[0]:.2f}, %{customdata[1]:.0f} dates<extra></extra>"
@@ -183,7 +188,7 @@ def ic_by_horizon_figure(ic_by_horizon: pd.DataFrame, *, palette: Palette = LIGH
 
 
 def quantile_bar_figure(quantile_returns: pd.DataFrame, *, palette: Palette = LIGHT) -> go.Figure:
-    """Mean forward return per score quantile with its 95 % interval.
+    """Mean forward return per score quantile with its 95% interval.
 
     Parameters
     ----------

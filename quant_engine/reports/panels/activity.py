@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
-from quant_engine.reports.derived import cost_table, trade_statistics, worst_and_best
+from quant_engine.reports.derived import (
+    closed_trades,
+    cost_table,
+    trade_statistics,
+    worst_and_best,
+)
 from quant_engine.reports.figures.activity import (
     cost_figure,
     exposure_figure,
@@ -30,6 +35,7 @@ from quant_engine.reports.panels.parts import (
     metric_value,
     panel,
     table,
+    value,
 )
 from quant_engine.reports.tearsheet_data import COST_KINDS, TearSheetData
 
@@ -69,7 +75,8 @@ def exposure_panel(data: TearSheetData) -> Markup:
         return absent_panel("exposure", title, data.why_absent("daily.gross_exposure"))
     figure = exposure_figure(data.daily)
     label = "Gross and net exposure as a share of equity; long and short positions below."
-    return panel("exposure", title, chart("exposure", figure, label=label))
+    note = "Shares of equity; short positions are drawn below zero."
+    return panel("exposure", title, chart("exposure", figure, label=label), note=note)
 
 
 def turnover_panel(data: TearSheetData) -> Markup:
@@ -146,6 +153,14 @@ def cost_panels(data: TearSheetData) -> tuple[Markup, Markup]:
     return curve, panel("cost-table", titles[1], body, note="Sums of the sessions of each year.")
 
 
+def _closed(data: TearSheetData) -> pd.DataFrame:
+    return pd.DataFrame() if data.trades is None else closed_trades(data.trades)
+
+
+def _why_no_trade(data: TearSheetData) -> str:
+    return data.why_absent("trades") if data.trades is None else "The run closed no trade."
+
+
 def trade_panels(data: TearSheetData) -> tuple[Markup, Markup]:
     """Trade statistics and the distribution of trade returns.
 
@@ -160,9 +175,9 @@ def trade_panels(data: TearSheetData) -> tuple[Markup, Markup]:
         Two panels.
     """
     titles = ("Trade statistics", "Net return per trade")
-    trades = data.trades
-    if trades is None or trades["ret_net"].notna().sum() == 0:
-        reason = data.why_absent("trades")
+    trades = _closed(data)
+    if trades.empty:
+        reason = _why_no_trade(data)
         return (
             absent_panel("trade-statistics", titles[0], reason),
             absent_panel("trade-returns", titles[1], reason),
@@ -189,19 +204,24 @@ def trade_panels(data: TearSheetData) -> tuple[Markup, Markup]:
     ]
     if "exit_reason" in trades and trades["exit_reason"].notna().any():
         body.append(_exit_table(trades))
-    note = (
-        "Per closed trade, equal weight, net of costs; holding in sessions. "
-        "The hit rate counts trades, not sessions."
+    n_open = 0 if data.trades is None else len(data.trades) - len(trades)
+    note = join(
+        [
+            "Per closed trade, equal weight, net of costs; holding in sessions. The hit rate "
+            "counts trades, not sessions. Not closed at the end, and left out: ",
+            value("trades.n_not_closed", n_open, COUNT),
+            ".",
+        ]
     )
     figure = trade_histogram(trades)
-    label = f"Histogram of net returns of {int(trades['ret_net'].notna().sum())} trades."
+    label = f"Histogram of net returns of {len(trades)} trades."
     return (
         panel("trade-statistics", titles[0], *body, note=note),
         panel(
             "trade-returns",
             titles[1],
             chart("trade-returns", figure, label=label),
-            note="The outermost 1 % of trades are counted in the last bins.",
+            note="The outermost 1% of trades are counted in the last bins.",
         ),
     )
 
@@ -236,9 +256,9 @@ def trade_extremes(data: TearSheetData, *, n_each: int = 8) -> tuple[Markup, Mar
         Two panels.
     """
     titles = {"best": "Best trades", "worst": "Worst trades"}
-    trades = data.trades
-    if trades is None or trades.empty:
-        reason = data.why_absent("trades")
+    trades = _closed(data)
+    if trades.empty:
+        reason = _why_no_trade(data)
         return (
             absent_panel("trades-best", titles["best"], reason),
             absent_panel("trades-worst", titles["worst"], reason),

@@ -54,7 +54,7 @@ def fold_panels(data: TearSheetData) -> tuple[Markup, Markup]:
         titles[0],
         chart("folds", fold_figure(folds), label=label),
         span=7,
-        note="The white gap between training and test is purge and embargo.",
+        note="The gap between training and test is purge and embargo.",
     )
     columns = [
         Column("fold", "Fold", COUNT, is_left=True),

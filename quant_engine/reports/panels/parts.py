@@ -122,7 +122,7 @@ def _sign_class(content: object, number_format: NumberFormat | None) -> str:
         return "absent"
     if number_format is None or not number_format.is_signed:
         return ""
-    text = number_format.text(float(content))  # type: ignore[arg-type]
+    text = number_format.text(float(content))
     return {"+": "up", "−": "down"}.get(text[0], "")
 
 
@@ -174,7 +174,7 @@ def term(name: str, label: str | None = None) -> Markup:
         A link, or plain text for a metric that has no definition.
     """
     if name not in METRICS:
-        return el("span", label or name)
+        return el("span", label or name.replace("_", " "))
     return el("a", label or METRICS[name].label, class_="term", href=f"#g-{name}")
 
 
@@ -208,13 +208,15 @@ def table(
     """
     shown = [column for column in columns if column.key in frame]
     heads = [el("th", column.label, scope="col", class_=column.css_class) for column in shown]
+    # Column by column: a row of mixed types would turn whole numbers into floats.
+    contents = {column.key: frame[column.key].tolist() for column in shown}
+    keys = range(len(frame)) if row_key is None else frame[row_key].tolist()
     lines = []
-    for position, (_, row) in enumerate(frame.iterrows()):
-        row_name = exact_text(row[row_key]) if row_key else str(position)
+    for position, key in enumerate(keys):
         cells = [
             value(
-                f"{name}.{row_name}.{column.key}",
-                row[column.key],
+                f"{name}.{exact_text(key)}.{column.key}",
+                contents[column.key][position],
                 column.number_format,
                 tag="th" if number == 0 else "td",
                 class_=column.css_class,

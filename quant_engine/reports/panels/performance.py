@@ -73,10 +73,12 @@ def equity_panel(data: TearSheetData) -> Markup:
     """
     title = "Growth of 1 and drawdown"
     daily = data.daily
-    if daily is None or daily.empty:
+    if daily is None or not data.has_returns:
         return absent_panel("equity", title, data.why_absent("daily"), span=12)
-    figure = equity_figure(daily, regime_names=data.regime_names)
     growth = growth_table(daily)
+    # A series that lost everything has no logarithm, so there is nothing to switch to.
+    is_log = bool((growth.min() > 0).all())
+    figure = equity_figure(daily, regime_names=data.regime_names, is_log=is_log)
     last = growth.ffill().iloc[-1]
     first_session, last_session = daily.index[0], daily.index[-1]
     label = (
@@ -96,13 +98,13 @@ def equity_panel(data: TearSheetData) -> Markup:
         join([f"{name} ", value(f"growth.{name}.last", float(number), RATIO)])
         for name, number in last.items()
     ]
-    note = [join(["Growth of 1 at the end: ", join(ends, ", "), "."]), *_equity_notes(data)]
+    note = [join(["Growth of 1 at the end: ", join(ends, ", "), "."]), *_equity_notes(data, daily)]
     return panel(
         "equity",
         title,
         chart("equity", figure, label=label),
         span=12,
-        tools=tools,
+        tools=tools if is_log else None,
         note=join([join([" ", part]) for part in note]),
     )
 
@@ -119,9 +121,7 @@ def _axis_button(kind: str, text: str, *, is_pressed: bool) -> Markup:
     )
 
 
-def _equity_notes(data: TearSheetData) -> list[object]:
-    daily = data.daily
-    assert daily is not None
+def _equity_notes(data: TearSheetData, daily: pd.DataFrame) -> list[object]:
     notes: list[object] = []
     for column, text in (("benchmark_ret", "No benchmark"), ("ret_hedged", "No hedged series")):
         if column not in daily or daily[column].isna().all():
@@ -165,7 +165,7 @@ def monthly_panel(data: TearSheetData) -> Markup:
     """
     title = "Monthly net returns, %"
     monthly = data.monthly_returns
-    if monthly is None or monthly.empty:
+    if monthly is None or monthly["ret_net"].notna().sum() == 0:
         return absent_panel("monthly", title, data.why_absent("monthly_returns"), span=7)
     figure = monthly_heatmap(monthly)
     grid = monthly.pivot(index="year", columns="month", values="ret_net").sort_index()
@@ -209,11 +209,11 @@ def year_panels(data: TearSheetData) -> tuple[Markup, Markup]:
         Two panels.
     """
     titles = ("Net return by year", "Slices by year")
-    if data.daily is None or data.daily.empty:
+    if data.daily is None or not data.has_returns:
         reason = data.why_absent("daily")
         return (
             absent_panel("years", titles[0], reason, span=5),
-            absent_panel("year-table", titles[1], reason, span=6),
+            absent_panel("year-table", titles[1], reason, span=12),
         )
     years = year_table(data.daily, periods_per_year=data.periods_per_year)
     bars = chart(
@@ -235,7 +235,7 @@ def year_panels(data: TearSheetData) -> tuple[Markup, Markup]:
     note = "Vol and Sharpe are annualised also for part years; Max DD is within the year."
     return (
         panel("years", titles[0], bars, span=5),
-        panel("year-table", titles[1], body, span=6, note=note),
+        panel("year-table", titles[1], body, span=12, note=note),
     )
 
 
@@ -254,7 +254,7 @@ def rolling_panel(data: TearSheetData) -> Markup:
     """
     title = f"Rolling Sharpe, volatility and beta, {ROLLING_SESSIONS} sessions"
     daily = data.daily
-    if daily is None or daily.empty:
+    if daily is None or not data.has_returns:
         return absent_panel("rolling", title, data.why_absent("daily"), span=7)
     if daily["ret_net"].notna().sum() < ROLLING_SESSIONS:
         reason = f"Fewer than {ROLLING_SESSIONS} sessions were simulated."
@@ -282,7 +282,7 @@ def distribution_panel(data: TearSheetData) -> Markup:
         Panel.
     """
     title = "Session returns"
-    if data.daily is None or data.daily["ret_net"].notna().sum() < 2:
+    if data.daily is None or not data.has_returns:
         return absent_panel("distribution", title, data.why_absent("daily"), span=5)
     returns = data.daily["ret_net"]
     risk = var_es(returns.to_numpy(dtype=float), alpha=TAIL_ALPHA)
@@ -291,9 +291,9 @@ def distribution_panel(data: TearSheetData) -> Markup:
     observed = returns.dropna()
     note = join(
         [
-            "VaR 95 % ",
+            "VaR 95% ",
             value("distribution.var", risk.var, two),
-            ", ES 95 % ",
+            ", ES 95% ",
             value("distribution.es", risk.es, two),
             " (loss of one session, historical). Skew ",
             value("distribution.skew", float(observed.skew()), RATIO),
@@ -324,7 +324,7 @@ def drawdown_panel(data: TearSheetData, *, n_worst: int = 5) -> Markup:
         Panel with a table.
     """
     title = f"Deepest drawdowns, top {n_worst}"
-    if data.daily is None or data.daily.empty:
+    if data.daily is None or not data.has_returns:
         return absent_panel("drawdowns", title, data.why_absent("daily"))
     worst = top_drawdowns(data.daily["ret_net"], n_worst=n_worst)
     if worst.empty:
@@ -337,10 +337,10 @@ def drawdown_panel(data: TearSheetData, *, n_worst: int = 5) -> Markup:
         Column("trough", "Trough"),
         Column("recovered", "Recovered"),
         Column("sessions_to_trough", "To trough", COUNT),
-        Column("sessions_total", "Length", COUNT),
+        Column("sessions_under", "Under water", COUNT),
     ]
     body = table("drawdowns", worst, columns, caption="Deepest drawdowns", row_key="rank")
-    note = "Lengths in sessions from the peak. A missing recovery date: not recovered yet."
+    note = "Sessions from the peak to the trough, and below the old high. n/a: not recovered yet."
     return panel("drawdowns", title, body, note=note)
 
 
@@ -385,5 +385,5 @@ def regime_panel(data: TearSheetData) -> Markup:
 def _regime_name(data: TearSheetData, code: object) -> str:
     if isinstance(code, str):
         return code
-    number = int(code)  # type: ignore[call-overload]
+    number = int(code)
     return data.regime_names.get(number, "Warm-up" if number < 0 else f"Regime {number}")

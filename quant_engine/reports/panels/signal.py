@@ -44,11 +44,11 @@ def ic_date_panel(data: TearSheetData) -> Markup:
     if data.ic_by_date is None or data.ic_by_date["rank_ic"].notna().sum() == 0:
         return absent_panel("ic-date", title, data.why_absent("ic_by_date"), span=8)
     figure = ic_by_date_figure(data.ic_by_date, window_dates=IC_WINDOW_DATES)
-    unit = "months" if ic_is_monthly(data.ic_by_date) else "dates"
+    unit = "monthly means" if ic_is_monthly(data.ic_by_date) else "single dates"
     positive = float((data.ic_by_date["rank_ic"].dropna() > 0).mean())
     note = join(
         [
-            f"Bars are {unit}. Mean ",
+            f"Bars are {unit}. Mean of all dates ",
             metric_value(data, "rank_ic_mean"),
             ", Newey-West t ",
             metric_value(data, "rank_ic_t_nw"),
@@ -90,8 +90,8 @@ def ic_horizon_panel(data: TearSheetData) -> Markup:
         table("ic_by_horizon", horizons, columns, caption="IC by horizon", row_key="horizon"),
     )
     figure = ic_by_horizon_figure(horizons)
-    label = "Bars of mean IC per horizon with 95 % intervals."
-    note = "Whiskers: 95 % interval from the Newey-West standard error."
+    label = "Bars of mean IC per horizon with 95% intervals."
+    note = "Whiskers: 95% interval from the Newey-West standard error."
     return panel(
         "ic-horizon", title, chart("ic-horizon", figure, label=label), detail, span=4, note=note
     )
@@ -161,11 +161,11 @@ def quantile_panels(data: TearSheetData) -> tuple[Markup, Markup]:
             [
                 "Highest minus lowest quantile: ",
                 value("quantiles.spread", spread, NumberFormat(1, suffix=" bps", is_signed=True)),
-                " per horizon, before costs. Whiskers: 95 % interval.",
+                " per horizon, before costs. Whiskers: 95% interval.",
             ]
         )
         figure = quantile_bar_figure(means)
-        label = "Bars of mean forward return per score quantile with 95 % intervals."
+        label = "Bars of mean forward return per score quantile with 95% intervals."
         bars = panel(
             "quantiles",
             titles[0],

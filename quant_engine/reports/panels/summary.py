@@ -6,11 +6,12 @@ import numpy as np
 
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.tracks import Track
-from quant_engine.reports.derived import growth_table, rolling_table
-from quant_engine.reports.formats import is_absent
+from quant_engine.reports.derived import growth_table, rolling_table, top_drawdowns
+from quant_engine.reports.formats import COUNT, is_absent
 from quant_engine.reports.glossary import METRICS
 from quant_engine.reports.markup import EMPTY, Markup, el, join
 from quant_engine.reports.panels.parts import (
+    absent_panel,
     metric_value,
     panel,
     sentences,
@@ -28,33 +29,6 @@ _TRACK_MEANING = {
     Track.RESEARCH: "Recorded history: evidence for research, not for promotion.",
     Track.CALIBRATION: "Simulated market: shows that the method works, not that the market pays.",
 }
-
-_SHOWN_ELSEWHERE = frozenset(
-    {
-        "sharpe_session",
-        "sharpe_session_ci_low",
-        "sharpe_session_ci_high",
-        "sharpe_method",
-        "sharpe_daily",
-        "sharpe_step_raw",
-        "vol_floor_applied",
-        "observation_days",
-        "annual_return",
-        "annual_return_benchmark",
-        "annual_vol",
-        "max_drawdown",
-        "max_drawdown_sessions",
-        "turnover_ann",
-        "cost_share_of_gross",
-        "cost_bps_ann",
-        "rank_ic_mean",
-        "rank_ic_t_nw",
-        "coverage_mean",
-        "beta",
-        "hit_rate",
-        "n_trades",
-    }
-)
 
 
 def masthead(data: TearSheetData) -> Markup:
@@ -78,13 +52,13 @@ def masthead(data: TearSheetData) -> Markup:
             "Sessions",
             join(
                 [
-                    value("dataset.first_session", dataset.first_session),
+                    value("dataset.first_session", dataset.first_session, class_="nowrap"),
                     " to ",
-                    value("dataset.last_session", dataset.last_session),
+                    value("dataset.last_session", dataset.last_session, class_="nowrap"),
                 ]
             ),
         ),
-        ("Assets", value("dataset.n_assets", dataset.n_assets)),
+        ("Assets", value("dataset.n_assets", dataset.n_assets, COUNT)),
         (
             "Horizon",
             join([value("run.horizon_sessions", run.horizon_sessions), " sessions"]),
@@ -196,7 +170,7 @@ def key_figures(data: TearSheetData) -> Markup:
     def of(name: str) -> Markup:
         return metric_value(data, name)
 
-    interval = join(["95 % CI ", of("sharpe_session_ci_low"), " to ", of("sharpe_session_ci_high")])
+    interval = join(["95% CI ", of("sharpe_session_ci_low"), " to ", of("sharpe_session_ci_high")])
     cards = [
         ("sharpe_session", [interval, of("sharpe_method")], ""),
         (
@@ -207,7 +181,7 @@ def key_figures(data: TearSheetData) -> Markup:
         ("annual_vol", [join(["beta ", of("beta")]), "annualised"], "muted"),
         (
             "max_drawdown",
-            [join(["longest ", of("max_drawdown_sessions"), " sessions"]), "net equity"],
+            ["from a peak of net equity", _longest_drawdown(data)],
             "down",
         ),
         ("turnover_ann", ["per year, one way", join([of("n_trades"), " trades"])], "muted"),
@@ -230,6 +204,15 @@ def key_figures(data: TearSheetData) -> Markup:
     )
 
 
+def _longest_drawdown(data: TearSheetData) -> Markup:
+    daily = data.daily
+    longest = None
+    if daily is not None and data.has_returns:
+        under = top_drawdowns(daily["ret_net"], n_worst=len(daily))["sessions_under"]
+        longest = int(under.max()) if len(under) else 0
+    return join(["longest ", value("drawdowns.longest", longest, COUNT), " sessions"])
+
+
 def _card(
     data: TearSheetData, name: str, context: list[object], curve: FloatVector | None, kind: str
 ) -> Markup:
@@ -250,7 +233,7 @@ def _card(
 def _curves(data: TearSheetData) -> dict[str, FloatVector]:
     curves: dict[str, FloatVector] = {}
     daily = data.daily
-    if daily is not None and len(daily):
+    if daily is not None and data.has_returns:
         rolling = rolling_table(daily, periods_per_year=data.periods_per_year, window_sessions=126)
         curves["sharpe_session"] = rolling["sharpe"].to_numpy()
         curves["annual_vol"] = rolling["vol_ann"].to_numpy()
@@ -290,17 +273,17 @@ def sharpe_panel(data: TearSheetData) -> Markup:
         return el(
             "tr",
             el("th", label, scope="row", class_="mono txt"),
+            of(name),
             el("td", unit, class_="txt"),
             el("td", factor, class_="txt"),
-            of(name),
             el("td", reason, class_="txt"),
         )
 
     heads = [
         ("Method", "txt"),
+        ("Net Sharpe", "num"),
         ("One observation", "txt"),
         ("Annualisation", "txt"),
-        ("Net Sharpe", "num"),
         ("Use", "txt"),
     ]
     body = el(
@@ -338,7 +321,7 @@ def sharpe_panel(data: TearSheetData) -> Markup:
             metric_value(data, "sharpe_session_ci_low"),
             " to ",
             metric_value(data, "sharpe_session_ci_high"),
-            " (95 %, robust to skew, fat tails and serial correlation).",
+            " (95%, robust to skew, fat tails and serial correlation).",
         ]
     )
     box = el("div", body, class_="scroll", tabindex="0", role="region", aria_label="Sharpe ratios")
@@ -346,7 +329,7 @@ def sharpe_panel(data: TearSheetData) -> Markup:
 
 
 def recorded_panel(data: TearSheetData) -> Markup:
-    """Every metric of the summary that has no place elsewhere, and the absent ones with reasons.
+    """Every metric of the summary, and the absent ones with their reasons.
 
     Parameters
     ----------
@@ -358,20 +341,20 @@ def recorded_panel(data: TearSheetData) -> Markup:
     Markup
         Panel with a list.
     """
-    names = [name for name in METRICS if name in data.summary]
+    known = {**dict.fromkeys(data.absent), **dict.fromkeys(data.summary)}
+    names = [name for name in METRICS if name in known]
     names += sorted(name for name in data.summary if name not in METRICS)
-    rest = [name for name in names if name not in _SHOWN_ELSEWHERE]
-    if not rest:
-        return EMPTY
+    if not names:
+        return absent_panel("recorded", "All recorded figures", data.why_absent("summary"), span=12)
     return panel(
         "recorded",
-        "Other recorded figures",
-        el("dl", *(_recorded(data, name) for name in rest), class_="facts wide"),
+        "All recorded figures",
+        el("dl", *(_recorded(data, name) for name in names), class_="facts wide"),
         span=12,
     )
 
 
 def _recorded(data: TearSheetData, name: str) -> Markup:
-    is_missing = is_absent(data.summary[name])
+    is_missing = is_absent(data.summary.get(name))
     reason = el("span", data.why_absent(name), class_="why") if is_missing else None
     return el("div", el("dt", term(name)), el("dd", metric_value(data, name), reason))

@@ -1,0 +1,296 @@
+"""Predict: the newest model on the latest bars of the same source, by the same feature code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from quant_engine.artifacts.files import write_atomic
+from quant_engine.artifacts.kinds.bundle import Bundle
+from quant_engine.artifacts.kinds.model import MODEL
+from quant_engine.artifacts.kinds.panel import FEATURE_PANEL
+from quant_engine.artifacts.kinds.training import PREDICTIONS, REGIME
+from quant_engine.artifacts.manifest import ArtifactRef
+from quant_engine.core.errors import DataError
+from quant_engine.core.tracks import ScoreSource
+from quant_engine.features.pipeline import compute_features
+from quant_engine.features.sets import FeatureSet
+from quant_engine.models.predictor import Predictions
+from quant_engine.models.predictor import predict as predict_rows
+from quant_engine.models.serialization import load
+from quant_engine.regime.detector import detect_regimes
+from quant_engine.workflows.config import TrainConfig
+from quant_engine.workflows.context import Stages, Workspace, new_run_id
+from quant_engine.workflows.data import LoadedData, Location, data_facts, load_data
+from quant_engine.workflows.model_registry import ModelRegistry
+from quant_engine.workflows.outcome import Outcome, listed
+from quant_engine.workflows.run_registry import RunRecord, RunRegistry
+from quant_engine.workflows.train import feature_version, market_features
+
+
+@dataclass(frozen=True)
+class PredictRequest:
+    """What to predict with.
+
+    Parameters
+    ----------
+    version : str
+        ``"latest"`` = the newest training run; ``"champion"``; or a version name.
+    horizon : int or None
+        Only runs with this label horizon.
+    path : Path or None
+        Where the run's files lie now, when they moved or grew.
+    end : str or None
+        Predict as of this session; None = the last one.
+    top : int
+        Rows to print.
+    output : Path or None
+        CSV file; None = ``results/predictions_{H}d.csv``.
+    """
+
+    version: str = "latest"
+    horizon: int | None = None
+    path: Path | None = None
+    end: str | None = None
+    top: int = 20
+    output: Path | None = None
+
+
+def predict(workspace: Workspace, request: PredictRequest, *, dry_run: bool = False) -> Outcome:
+    """Rank the latest session.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Store and registries.
+    request : PredictRequest
+        Model and data.
+    dry_run : bool
+        Say which model and data would be used.
+
+    Returns
+    -------
+    Outcome
+        Table of the best and worst names, CSV path, artifact.
+
+    Raises
+    ------
+    DataError
+        When there is no training run or no champion.
+    SchemaMismatchError
+        When the features are not those the model was trained on.
+    """
+    run = choose_run(workspace, request)
+    title = run.title()
+    if dry_run:
+        return Outcome(text=f"would predict with {title}", status="dry_run", dataset=run.dataset)
+    config = TrainConfig.model_validate(run.config)
+    asked = config.data
+    if request.end is not None:
+        asked = asked.model_copy(update={"end": pd.Timestamp(request.end).date()})
+    location = Location(**run.location)
+    if request.path is not None:
+        location = location.model_copy(update={"bars": str(request.path.absolute())})
+    data = load_data(workspace, asked, location)
+    feature_set = workspace.catalog.load("features", config.feature_set, FeatureSet)
+    facts = {
+        **data_facts(data, score_source=ScoreSource.MODEL, seed=config.seed),
+        "dataset": run.dataset,
+        "feature_version": feature_version(feature_set),
+        "model_name": "+".join(config.model.columns),
+        "model_version": run.artifacts["model"].id,
+    }
+    stages = Stages(workspace, facts)
+    stages.written.extend(data.refs.values())
+    refs = dict(data.refs)
+    refs |= _inputs(workspace, stages, data, config, feature_set)
+    refs |= _predictions(workspace, stages, refs, run, data, feature_set)
+    return _finish(workspace, stages, refs, run, data, config, request)
+
+
+def choose_run(workspace: Workspace, request: PredictRequest) -> RunRecord:
+    """Return the training run that the request names.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Registries.
+    request : PredictRequest
+        Version and horizon.
+
+    Returns
+    -------
+    RunRecord
+        A completed training run.
+
+    Raises
+    ------
+    DataError
+        When there is none, or no champion for the newest run's triple.
+    """
+    runs = RunRegistry(workspace)
+    newest = runs.newest("train", horizon=request.horizon)
+    if request.version == "latest":
+        return newest
+    models = ModelRegistry(workspace)
+    if request.version == "champion":
+        found = models.champion(newest.dataset, newest.horizon_sessions, newest.track)
+        if found is None:
+            raise DataError(
+                "champion",
+                wanted=f"a promotable model for {newest.title()}",
+                got="none",
+                hint="See its reasons with `python run_retrain.py --status`, or use latest.",
+            )
+        return runs.get(found.run_id)
+    return runs.get(models.get(request.version).run_id)
+
+
+def _inputs(
+    workspace: Workspace,
+    stages: Stages,
+    data: LoadedData,
+    config: TrainConfig,
+    feature_set: FeatureSet,
+) -> dict[str, ArtifactRef]:
+    def regimes() -> dict[str, tuple[object, object]]:
+        with workspace.progress.stage("regimes", 1):
+            frame = detect_regimes(
+                data.market_returns,
+                data.total_returns,
+                config.regime,
+                sessions=data.panel.time.values,
+            )
+        table = frame.rename_axis("session").reset_index()
+        return {"regimes": (REGIME, Bundle({"regimes": table}))}
+
+    refs = stages.run(
+        "predict.features",
+        lambda: {
+            "features": (
+                FEATURE_PANEL,
+                compute_features(data.panel, feature_set, progress=workspace.progress),
+            )
+        },
+        packages=FEATURE_PANEL.packages,
+        config=feature_set.content(),
+        inputs=(data.refs["panel"],),
+    )
+    refs |= stages.run(
+        "predict.regimes",
+        regimes,
+        packages=REGIME.packages,
+        config=config.regime.content(),
+        inputs=(data.refs["panel"], data.refs["market"]),
+    )
+    return refs
+
+
+def _predictions(
+    workspace: Workspace,
+    stages: Stages,
+    refs: dict[str, ArtifactRef],
+    run: RunRecord,
+    data: LoadedData,
+    feature_set: FeatureSet,
+) -> dict[str, ArtifactRef]:
+    def compute() -> dict[str, tuple[object, object]]:
+        model = load(workspace.store.read(MODEL, run.artifacts["model"]))
+        features = market_features(
+            workspace.store.read(FEATURE_PANEL, refs["features"]), feature_set, data.panel
+        )
+        with workspace.progress.stage("predictions", 1):
+            predicted = predict_rows(model, features, rows=slice(-1, None), with_contributions=True)
+        regimes = workspace.store.read(REGIME, refs["regimes"]).tables["regimes"]
+        bundle = Bundle(
+            tables={
+                "predictions": _described(predicted, regimes, data, run),
+                "contributions": predicted.contributions.reset_index(drop=True),
+            },
+            documents={"facts": {"training_run": run.title(), "session": data.last_session}},
+        )
+        return {"predictions": (PREDICTIONS, bundle)}
+
+    return stages.run(
+        "predict.predictions",
+        compute,
+        packages=PREDICTIONS.packages,
+        config={"rows": "last"},
+        inputs=(run.artifacts["model"], refs["features"], refs["regimes"], data.refs["market"]),
+    )
+
+
+def _described(
+    predicted: Predictions, regimes: pd.DataFrame, data: LoadedData, run: RunRecord
+) -> pd.DataFrame:
+    table = predicted.table.reset_index(drop=True)
+    newest = regimes.iloc[-1]
+    return table.assign(
+        ticker=table["asset_id"].map(data.tickers),
+        regime=int(newest["regime"]),
+        regime_confidence=float(newest["confidence"]),
+        model_version=run.model_version or run.run_id,
+    )
+
+
+def _finish(
+    workspace: Workspace,
+    stages: Stages,
+    refs: dict[str, ArtifactRef],
+    run: RunRecord,
+    data: LoadedData,
+    config: TrainConfig,
+    request: PredictRequest,
+) -> Outcome:
+    bundle = workspace.store.read(PREDICTIONS, refs["predictions"])
+    table = bundle.tables["predictions"].sort_values("score", ascending=False, kind="stable")
+    horizon = config.labels.horizon_sessions
+    output = request.output or workspace.settings.results_root / f"predictions_{horizon}d.csv"
+    write_atomic(output, table.to_csv(index=False, date_format="%Y-%m-%d").encode("utf-8"))
+    record = RunRecord(
+        run_id=new_run_id(workspace.clock, config.content()),
+        command="predict",
+        dataset=run.dataset,
+        horizon_sessions=horizon,
+        track=workspace.store.manifest(refs["predictions"]).provenance.track.value,
+        first_session=data.first_session,
+        last_session=data.last_session,
+        artifacts=refs,
+        config={**run.config, "data": data.request.content()},
+        location=run.location,
+        parent=run.run_id,
+        model_version=run.model_version,
+    )
+    RunRegistry(workspace).add(record)
+    regime = int(table["regime"].iloc[0])
+    metrics = {
+        "n_predictions": len(table),
+        "n_long": int(table["is_long"].sum()),
+        "n_short": int(table["is_short"].sum()),
+        "regime": regime,
+        "mean_confidence": _mean(table["confidence"]),
+    }
+    return Outcome(
+        text="\n".join([run.title(), _text(table, data, request.top), f"written: {output}"]),
+        run_id=record.run_id,
+        track=record.track,
+        dataset=run.dataset,
+        artifacts=listed(workspace.store, stages.written),
+        metrics=metrics,
+        warnings=list(data.market.notes),
+    )
+
+
+def _mean(values: pd.Series) -> float | None:
+    known = values.to_numpy(dtype=np.float64)
+    return None if np.isnan(known).all() else float(np.nanmean(known))
+
+
+def _text(table: pd.DataFrame, data: LoadedData, top: int) -> str:
+    columns = ["ticker", "score", "expected_return_frac", "lo", "hi", "confidence", "percentile"]
+    shown = table.head(top)[columns]
+    heading = f"session {data.last_session}: {len(table)} predictions, best {len(shown)}"
+    return heading + "\n" + shown.to_string(index=False, float_format=lambda v: f"{v:+.4f}")

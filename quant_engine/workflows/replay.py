@@ -1,0 +1,111 @@
+"""Replay: compute an artifact again from raw data in an empty store, and compare bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from quant_engine.artifacts.manifest import ArtifactRef
+from quant_engine.artifacts.store import ArtifactStore
+from quant_engine.core.errors import DataError, IntegrityError
+from quant_engine.workflows.backtest import BacktestRequest, BacktestRunConfig, run_backtest
+from quant_engine.workflows.config import TrainConfig
+from quant_engine.workflows.context import Workspace
+from quant_engine.workflows.data import Location
+from quant_engine.workflows.outcome import Outcome
+from quant_engine.workflows.predict import PredictRequest, predict
+from quant_engine.workflows.run_registry import RunRecord, RunRegistry
+from quant_engine.workflows.train import train
+
+
+def replay(workspace: Workspace, identity: str) -> Outcome:
+    """Reproduce an artifact.
+
+    The run that made it is repeated, with the run it went on from, in a temporary results folder;
+    raw data is read again from where it lay.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Store that holds the artifact.
+    identity : str
+        Id, beginning of an id, or ``KIND/ID``.
+
+    Returns
+    -------
+    Outcome
+        A sentence; equal bytes are success.
+
+    Raises
+    ------
+    DataError
+        When no completed run made the artifact.
+    IntegrityError
+        When the bytes differ, naming the first artifact along the chain that does.
+    """
+    ref = workspace.store.find(identity)
+    run = RunRegistry(workspace).making(ref)
+    if run is None:
+        raise DataError(
+            f"artifact {ref}",
+            wanted="a completed run that made it",
+            got="none",
+            hint="Artifacts of interrupted runs are replayed after the run was resumed.",
+        )
+    with tempfile.TemporaryDirectory(prefix="quant_engine_replay_") as folder:
+        again = _workspace(workspace, Path(folder))
+        chain = _chain(RunRegistry(workspace), run)
+        for step in chain:
+            _repeat(again, step)
+        newest = RunRegistry(again).all(run.command)[-1]
+        _compare(workspace.store, run, newest, ref)
+    return Outcome(
+        text=f"{ref} was computed again from raw data: same bytes",
+        track=run.track,
+        dataset=run.dataset,
+        metrics={"identical": True, "runs_repeated": len(chain)},
+    )
+
+
+def _workspace(workspace: Workspace, folder: Path) -> Workspace:
+    moved = {"results_root": folder / "results", "models_root": folder / "models"}
+    return dataclasses.replace(
+        workspace,
+        settings=workspace.settings.model_copy(update=moved),
+        store=ArtifactStore(folder / "results", clock=workspace.clock),
+        resume=False,
+    )
+
+
+def _chain(runs: RunRegistry, run: RunRecord) -> list[RunRecord]:
+    chain = [run]
+    while chain[0].parent:
+        chain.insert(0, runs.get(chain[0].parent))
+    return chain
+
+
+def _repeat(workspace: Workspace, run: RunRecord) -> None:
+    location = Location(**run.location)
+    if run.command == "train":
+        train(workspace, TrainConfig.model_validate(run.config), location)
+    elif run.command == "predict":
+        predict(workspace, PredictRequest(), request_config=TrainConfig.model_validate(run.config))
+    else:
+        config = BacktestRunConfig.model_validate(run.config)
+        overrides = {"backtest": config.backtest.content(), "costs": config.costs}
+        run_backtest(workspace, BacktestRequest(allow_in_sample=config.in_sample), overrides)
+
+
+def _compare(store: ArtifactStore, before: RunRecord, after: RunRecord, ref: ArtifactRef) -> None:
+    roles = [role for role, made in before.artifacts.items() if made == ref]
+    for role in roles:
+        if after.artifacts[role] == ref:
+            return
+    different = [r for r, made in before.artifacts.items() if after.artifacts.get(r) != made]
+    raise IntegrityError(
+        f"replay of {ref}",
+        wanted="the same bytes",
+        got=f"differences in {', '.join(different)}, first {before.artifacts[different[0]]}",
+        hint="Raw data, code or library versions changed; see the manifests with `qe lineage`.",
+    )

@@ -1,0 +1,475 @@
+"""Train: market data to a trained, evaluated, versioned model.
+
+1. ``load_data`` writes source, quality report, panel and market facts.
+2. ``_features``, ``_labels``, ``_regimes`` compute what the model sees and should learn.
+3. ``_fit`` plans purged folds on label spans, trains, and tabulates the signal.
+4. The run is entered in the registries last: what stands there is whole.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from quant_engine.artifacts.kinds.bundle import Bundle
+from quant_engine.artifacts.kinds.model import MODEL
+from quant_engine.artifacts.kinds.panel import FEATURE_PANEL, LABEL_PANEL
+from quant_engine.artifacts.kinds.training import OOS, REGIME, TRAINING_REPORT
+from quant_engine.artifacts.manifest import ArtifactRef
+from quant_engine.core.errors import ConfigError
+from quant_engine.core.panel import LabelPanel, Panel
+from quant_engine.core.tracks import ScoreSource
+from quant_engine.data.universe import total_returns
+from quant_engine.features.labels import forward_labels
+from quant_engine.features.pipeline import compute_features
+from quant_engine.features.sets import FeatureSet
+from quant_engine.features.volatility import trailing_volatility
+from quant_engine.models.inputs import FeatureSchema, ModelFeatures
+from quant_engine.models.serialization import dump
+from quant_engine.models.trainer import TrainResult
+from quant_engine.models.trainer import train as train_model
+from quant_engine.regime.detector import detect_regimes
+from quant_engine.stats.signal import (
+    ic_by_horizon,
+    ic_by_year,
+    ic_table,
+    quantile_by_date,
+    quantile_table,
+)
+from quant_engine.stats.splits import Fold, picture, walk_forward
+from quant_engine.workflows.config import TrainConfig
+from quant_engine.workflows.context import Stages, Workspace, new_run_id
+from quant_engine.workflows.data import LoadedData, Location, data_facts, load_data
+from quant_engine.workflows.model_registry import ModelRegistry, ModelVersion
+from quant_engine.workflows.outcome import Outcome, listed
+from quant_engine.workflows.run_registry import RunRecord, RunRegistry
+
+N_QUANTILES = 5
+
+
+def train(
+    workspace: Workspace,
+    config: TrainConfig,
+    location: Location,
+    *,
+    register: bool = True,
+    dry_run: bool = False,
+) -> Outcome:
+    """Run the whole training chain.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Store, progress, workers.
+    config : TrainConfig
+        Resolved configuration; everything that determines the result.
+    location : Location
+        Where raw data lies; outside every hash.
+    register : bool
+        Whether to register a model version.
+    dry_run : bool
+        Load and describe the data, print the plan, write nothing.
+
+    Returns
+    -------
+    Outcome
+        Headline figures, artifacts, and what to do next.
+    """
+    data = load_data(workspace, config.data, location, dry_run=dry_run)
+    feature_set = workspace.catalog.load("features", config.feature_set, FeatureSet)
+    if dry_run:
+        return _plan(data, config, feature_set)
+    facts = {
+        **data_facts(data, score_source=ScoreSource.MODEL, seed=config.seed),
+        "feature_version": feature_version(feature_set),
+    }
+    stages = Stages(workspace, facts)
+    stages.written.extend(data.refs.values())
+    refs = dict(data.refs)
+    refs |= _features(workspace, stages, data, feature_set)
+    refs |= _labels(workspace, stages, data, config)
+    refs |= _regimes(workspace, stages, data, config)
+    refs |= _fit(workspace, stages, refs, data, config, feature_set)
+    return _finish(workspace, stages, refs, data, config, location, register=register)
+
+
+def _features(
+    workspace: Workspace, stages: Stages, data: LoadedData, feature_set: FeatureSet
+) -> dict[str, ArtifactRef]:
+    return stages.run(
+        "train.features",
+        lambda: {
+            "features": (
+                FEATURE_PANEL,
+                compute_features(data.panel, feature_set, progress=workspace.progress),
+            )
+        },
+        packages=FEATURE_PANEL.packages,
+        config=feature_set.content(),
+        inputs=(data.refs["panel"],),
+    )
+
+
+def _labels(
+    workspace: Workspace, stages: Stages, data: LoadedData, config: TrainConfig
+) -> dict[str, ArtifactRef]:
+    def compute() -> dict[str, tuple[object, object]]:
+        with workspace.progress.stage("labels", 1):
+            labels = forward_labels(
+                data.panel,
+                config.labels,
+                benchmark_returns=data.benchmark_open_returns,
+                delistings=data.market.delistings,
+            )
+        return {"labels": (LABEL_PANEL, labels)}
+
+    return stages.run(
+        "train.labels",
+        compute,
+        packages=LABEL_PANEL.packages,
+        config=config.labels.content(),
+        inputs=(data.refs["panel"], data.refs["market"]),
+    )
+
+
+def _regimes(
+    workspace: Workspace, stages: Stages, data: LoadedData, config: TrainConfig
+) -> dict[str, ArtifactRef]:
+    def compute() -> dict[str, tuple[object, object]]:
+        with workspace.progress.stage("regimes", 1):
+            frame = detect_regimes(
+                data.market_returns,
+                data.total_returns,
+                config.regime,
+                sessions=data.panel.time.values,
+            )
+        table = frame.rename_axis("session").reset_index()
+        return {"regimes": (REGIME, Bundle({"regimes": table}))}
+
+    return stages.run(
+        "train.regimes",
+        compute,
+        packages=REGIME.packages,
+        config=config.regime.content(),
+        inputs=(data.refs["panel"], data.refs["market"]),
+    )
+
+
+def _fit(
+    workspace: Workspace,
+    stages: Stages,
+    refs: dict[str, ArtifactRef],
+    data: LoadedData,
+    config: TrainConfig,
+    feature_set: FeatureSet,
+) -> dict[str, ArtifactRef]:
+    def compute() -> dict[str, tuple[object, object]]:
+        labels = workspace.store.read(LABEL_PANEL, refs["labels"])
+        target = pick_target(labels.values, config)
+        features = market_features(
+            workspace.store.read(FEATURE_PANEL, refs["features"]), feature_set, data.panel
+        )
+        folds = walk_forward(
+            labels.values.time.values, labels.span_start, labels.span_end, config=config.split
+        )
+        result = train_model(
+            features,
+            labels,
+            target=target,
+            folds=folds,
+            config=config.seeded_model(),
+            executor=workspace.executor,
+            progress=workspace.progress,
+        )
+        report = _report(result, labels, target, folds, data, config)
+        return {
+            "model": (MODEL, dump(result.model)),
+            "oos": (OOS, Bundle({"oos": result.oos.reset_index(drop=True)})),
+            "report": (TRAINING_REPORT, report),
+        }
+
+    return stages.run(
+        "train.fit",
+        compute,
+        packages=TRAINING_REPORT.packages,
+        config={
+            "model": config.seeded_model().content(),
+            "split": config.split.content(),
+            "target": config.target,
+            "feature_set": feature_set.set_id(),
+        },
+        inputs=(
+            refs["features"],
+            refs["labels"],
+            refs["regimes"],
+            data.refs["panel"],
+            data.refs["market"],
+        ),
+        facts={"model_name": "+".join(config.model.columns)},
+    )
+
+
+def feature_version(feature_set: FeatureSet) -> str:
+    """Return name, version and beginning of the id of a feature set."""
+    return f"{feature_set.name}/{feature_set.version}/{feature_set.set_id()[:12]}"
+
+
+def market_features(features: Panel, feature_set: FeatureSet, panel: Panel) -> ModelFeatures:
+    """Put features, their identity and the trailing volatility together.
+
+    Parameters
+    ----------
+    features : Panel
+        Feature panel (T, N).
+    feature_set : FeatureSet
+        Its definition.
+    panel : Panel
+        The market panel they were computed from.
+
+    Returns
+    -------
+    ModelFeatures
+        Input of trainer and predictor.
+    """
+    schema = FeatureSchema(
+        set_id=feature_set.set_id(),
+        names=feature_set.names,
+        causality=tuple(spec.causality.value for spec in feature_set.features),
+    )
+    volatility = trailing_volatility(total_returns(panel))
+    return ModelFeatures(features.only_fields(feature_set.names), schema, volatility)
+
+
+def pick_target(labels: Panel, config: TrainConfig) -> str:
+    """Return the label field to learn; ConfigError when it could not be built.
+
+    Parameters
+    ----------
+    labels : Panel
+        Label fields.
+    config : TrainConfig
+        Names the target kind.
+
+    Returns
+    -------
+    str
+        Field name such as ``fwd_excess_10s``.
+    """
+    name = config.target_field
+    if name not in labels.fields:
+        raise ConfigError(
+            "target",
+            wanted=f"one of the labels that could be built: {', '.join(labels.fields)}",
+            got=repr(name),
+            hint="Give the benchmark or the sectors it needs, or --set target=ret.",
+        )
+    return name
+
+
+def _report(
+    result: TrainResult,
+    labels: LabelPanel,
+    target: str,
+    folds: tuple[Fold, ...],
+    data: LoadedData,
+    config: TrainConfig,
+) -> Bundle:
+    horizon = config.labels.horizon_sessions
+    score = wide(result.oos, "score", data.panel)
+    label = np.asarray(labels.values.field(target), dtype=np.float64)
+    min_assets = config.model.min_assets_per_session
+    sessions = data.panel.time.values
+    by_date = ic_table(score, label, sessions, min_assets=min_assets)
+    outcomes = {}
+    for other in sorted({1, 5, 10, 20, 40, horizon}):
+        shorter = config.labels.model_copy(update={"horizon_sessions": other})
+        outcomes[other] = np.asarray(
+            forward_labels(
+                data.panel,
+                shorter,
+                benchmark_returns=data.benchmark_open_returns,
+                delistings=data.market.delistings,
+            ).values.field(target.replace(f"_{horizon}s", f"_{other}s")),
+            dtype=np.float64,
+        )
+    by_quantile = quantile_by_date(score, label, n_quantiles=N_QUANTILES, min_assets=min_assets)
+    daily = quantile_by_date(score, outcomes[1], n_quantiles=N_QUANTILES, min_assets=min_assets)
+    quality = {
+        "promotable": result.quality.promotable,
+        "reasons": list(result.quality.reasons),
+        "figures": dict(result.quality.figures),
+    }
+    return Bundle(
+        tables={
+            "folds": result.folds,
+            "importance": result.importance,
+            "ic_by_date": by_date,
+            "ic_by_year": ic_by_year(by_date, lags=horizon),
+            "ic_by_horizon": ic_by_horizon(score, outcomes, min_assets=min_assets),
+            "quantile_returns": quantile_table(by_quantile, lags=horizon),
+            "quantile_cumulative": _cumulative(daily, sessions),
+        },
+        documents={"quality": quality, "plan": _plan_document(folds, target, config)},
+    )
+
+
+def _plan_document(folds: tuple[Fold, ...], target: str, config: TrainConfig) -> dict[str, object]:
+    return {
+        "picture": picture(folds),
+        "target": target,
+        "horizon_sessions": config.labels.horizon_sessions,
+        "entry_lag": config.labels.entry_lag,
+        "embargo_sessions": config.split.embargo_sessions,
+        "mode": config.split.mode,
+    }
+
+
+def _cumulative(daily: np.ndarray, sessions: np.ndarray) -> pd.DataFrame:
+    """Compound one-session returns of each quantile from its first known session."""
+    known = ~np.isnan(daily).any(axis=1)
+    grown = np.cumprod(1.0 + daily[known], axis=0) - 1.0
+    columns = {f"q{number + 1}": grown[:, number] for number in range(daily.shape[1])}
+    return pd.DataFrame({"session": sessions[known].astype("datetime64[us]"), **columns})
+
+
+def wide(frame: pd.DataFrame, column: str, panel: Panel) -> np.ndarray:
+    """Put a column of a long prediction frame on the axes of a panel.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Columns ``date``, ``asset_id`` and `column`.
+    column : str
+        Numeric column.
+    panel : Panel
+        Axes (T, N).
+
+    Returns
+    -------
+    ndarray of float64, shape (T, N)
+        NaN where the frame has no row.
+    """
+    rows = np.searchsorted(panel.time.values, frame["date"].to_numpy().astype("datetime64[D]"))
+    columns = pd.Index(panel.asset_ids).get_indexer(frame["asset_id"])
+    values = np.full(panel.shape, np.nan)
+    values[rows, columns] = frame[column].to_numpy(dtype=np.float64)
+    return values
+
+
+def _finish(
+    workspace: Workspace,
+    stages: Stages,
+    refs: dict[str, ArtifactRef],
+    data: LoadedData,
+    config: TrainConfig,
+    location: Location,
+    *,
+    register: bool,
+) -> Outcome:
+    run_id = new_run_id(workspace.clock, config.content())
+    report = workspace.store.read(TRAINING_REPORT, refs["report"])
+    quality = report.documents["quality"]
+    track = workspace.store.manifest(refs["report"]).provenance.track.value
+    version = ""
+    if register:
+        candidate = ModelVersion(
+            version="",
+            dataset=data.dataset,
+            horizon_sessions=config.labels.horizon_sessions,
+            track=track,
+            model=refs["model"],
+            run_id=run_id,
+            promotable=quality["promotable"],
+            reasons=tuple(quality["reasons"]),
+            figures=quality["figures"],
+        )
+        files = dict(workspace.store.read(MODEL, refs["model"]))
+        version = ModelRegistry(workspace).add(candidate, files).version
+    record = RunRecord(
+        run_id=run_id,
+        command="train",
+        dataset=data.dataset,
+        horizon_sessions=config.labels.horizon_sessions,
+        track=track,
+        first_session=data.first_session,
+        last_session=data.last_session,
+        artifacts=refs,
+        config=config.content(),
+        location=location.content(),
+        model_version=version,
+    )
+    RunRegistry(workspace).add(record)
+    return Outcome(
+        text=_text(record, report, data),
+        run_id=run_id,
+        track=track,
+        dataset=data.dataset,
+        artifacts=listed(workspace.store, stages.written),
+        metrics=_metrics(report, data),
+        warnings=list(data.market.notes),
+    )
+
+
+def _metrics(report: Bundle, data: LoadedData) -> dict[str, float | int | bool | None]:
+    quality = report.documents["quality"]
+    by_date = report.tables["ic_by_date"]
+    metrics: dict[str, float | int | bool | None] = dict(quality["figures"])
+    metrics["promotable"] = quality["promotable"]
+    metrics["n_assets"] = data.panel.shape[1]
+    metrics["n_sessions"] = data.panel.shape[0]
+    metrics["ic_sessions"] = len(by_date)
+    metrics["mean_member_coverage"] = data.mean_member_coverage
+    for row in report.tables["ic_by_year"].itertuples(index=False):
+        metrics[f"rank_ic_{row.year}"] = _number(row.rank_ic)
+        metrics[f"rank_ic_t_{row.year}"] = _number(row.t_nw)
+    return metrics
+
+
+def _number(value: float) -> float | None:
+    return None if value is None or np.isnan(value) else float(value)
+
+
+def _text(record: RunRecord, report: Bundle, data: LoadedData) -> str:
+    quality = report.documents["quality"]
+    lines = [record.title(), *(f"absent: {sentence}" for sentence in data.market.notes)]
+    lines.append("out-of-sample rank IC by year (t: Newey-West, lags = horizon)")
+    for row in report.tables["ic_by_year"].itertuples(index=False):
+        t_value = "  t n/a" if np.isnan(row.t_nw) else f"  t {row.t_nw:+.2f}"
+        lines.append(f"  {row.year}  {row.rank_ic:+.4f}{t_value}  ({row.n} sessions)")
+    if quality["promotable"]:
+        lines.append("promotable: yes")
+    else:
+        lines.append("promotable: no")
+        lines.extend(f"  because {reason}" for reason in quality["reasons"])
+    lines.append(f"run {record.run_id}; next: python run_predict.py, python run_backtest.py")
+    return "\n".join(lines)
+
+
+def _plan(data: LoadedData, config: TrainConfig, feature_set: FeatureSet) -> Outcome:
+    lines = [
+        *_described(data),
+        f"features: {feature_set.name} version {feature_set.version} ({len(feature_set.names)})",
+        f"label: {config.target_field}, horizon {config.labels.horizon_sessions} sessions",
+        f"members: {', '.join(config.model.columns)}; seed {config.seed}",
+        f"configuration {config.config_id()[:12]}; nothing was written",
+    ]
+    return Outcome(
+        text="\n".join(lines),
+        status="dry_run",
+        dataset=data.dataset,
+        warnings=list(data.market.notes),
+    )
+
+
+def _described(data: LoadedData) -> list[str]:
+    rows, columns = data.panel.shape
+    lines = [
+        f"dataset {data.dataset}: {columns} assets, {rows} sessions, "
+        f"{data.first_session} to {data.last_session}"
+    ]
+    if data.market.columns:
+        mapping = ", ".join(f"{name}={source}" for name, source in data.market.columns.items())
+        lines.append(f"columns: {mapping}")
+    if data.market.quality is not None:
+        lines.append(data.market.quality.text())
+    return [*lines, *(f"note: {note}" for note in data.market.notes)]
