@@ -23,6 +23,7 @@ from quant_engine.core.errors import IntegrityError
 from quant_engine.core.hashing import canonical_json
 
 MAX_HISTORY = 2000
+_POLL_SECONDS = 0.005
 Document = dict[str, Any]
 
 
@@ -110,7 +111,7 @@ class JsonRegistry:
         """
         with explained_os_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(f"{self.path}.lock"):
+            with FileLock(f"{self.path}.lock").acquire(poll_interval=_POLL_SECONDS):
                 before = self.read()
                 version = before.version + 1
                 entry = {

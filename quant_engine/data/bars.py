@@ -9,6 +9,7 @@ finding them is the work of ``data.quality`` and a provider that hides faults ca
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -124,6 +125,8 @@ class LoadedBars:
         Canonical name -> the source's spelling (the first file's where files differ).
     faults : tuple of Fault
         Everything that was skipped or noticed while reading.
+    delistings : DataFrame or None
+        ``asset_id, last_session, terminal_return, reason`` where the provider knows them.
     date_pattern : str
         How dates were written, e.g. ``"YYYY-MM-DD"``.
 
@@ -149,6 +152,7 @@ class LoadedBars:
     columns: Mapping[str, str] = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     date_pattern: str = ""
+    delistings: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         missing = [c for c in (*KEY_COLUMNS, *REQUIRED_FIELDS) if c not in self.frame.columns]
@@ -186,7 +190,9 @@ class LoadedBars:
         price_basis : PriceBasis
             What the prices are adjusted for.
         details : mapping, optional
-            Any of ``sources``, ``columns``, ``faults``, ``date_pattern``.
+            Any of ``sources``, ``columns``, ``faults``, ``date_pattern``, ``delistings``, and
+            ``asset_ids``, a mapping of canonical ticker to asset_id for sources that know better
+            identifiers than tickers (one ticker, one asset).
 
         Returns
         -------
@@ -204,8 +210,11 @@ class LoadedBars:
         codes, categories = _canonical_codes(raw)
         order = np.argsort(codes, kind="stable")
         codes = codes[order]
+        facts = dict(details or {})
+        known: Mapping[str, str] = facts.pop("asset_ids", {})  # type: ignore[assignment]
+        identifiers = [known.get(name) or asset_id(name) for name in categories]
         data: dict[str, object] = {
-            "asset_id": pd.Categorical.from_codes(codes, [asset_id(t) for t in categories]),
+            "asset_id": pd.Categorical.from_codes(codes, identifiers),
             "ticker": pd.Categorical.from_codes(codes, categories),
             "session": np.asarray(pd.to_datetime(session), dtype="datetime64[us]")[order],
         }
@@ -216,7 +225,7 @@ class LoadedBars:
             frame=pd.DataFrame(data),
             vendor=vendor,
             price_basis=price_basis,
-            **(details or {}),  # type: ignore[arg-type]
+            **facts,  # type: ignore[arg-type]
         )
 
     @property
@@ -250,15 +259,7 @@ class LoadedBars:
         tidy = frame.reset_index(drop=True)
         for name in ("asset_id", "ticker"):
             tidy[name] = tidy[name].cat.remove_unused_categories()
-        return LoadedBars(
-            frame=tidy,
-            vendor=self.vendor,
-            price_basis=self.price_basis,
-            sources=self.sources,
-            columns=self.columns,
-            faults=self.faults,
-            date_pattern=self.date_pattern,
-        )
+        return dataclasses.replace(self, frame=tidy)
 
     def select(
         self,

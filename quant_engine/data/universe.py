@@ -188,7 +188,8 @@ def coverage_table(membership: Membership, panel: Panel) -> pd.DataFrame:
     DataFrame
         Indexed by session: ``n_assets`` (names with a close), ``n_members`` (in the index),
         ``n_covered`` (of these, names that the price data holds at all), ``n_priced`` (of these,
-        names with a close that session), ``covered_frac``, ``priced_frac``. Fractions are NaN on sessions without members.
+        names with a close that session), ``covered_frac``, ``priced_frac``. Fractions are NaN on
+        sessions without members.
     """
     everyone = membership.asset_ids
     inside = membership.mask(everyone, panel.time.values)

@@ -126,7 +126,8 @@ def check_feature_set(feature_set: FeatureSet) -> None:
     --------
     >>> spec = FeatureSpec(name="MA5", kind="ma", window=5, lookback_sessions=4,
     ...                    causality="CAUSAL", unit="ratio", family="trend", source="Alpha158")
-    >>> check_feature_set(FeatureSet(name="tiny", version="1", features=(spec,)))
+    >>> tiny = FeatureSet(name="tiny", version="1", features=(spec,))
+    >>> check_feature_set(tiny)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
     quant_engine.core.errors.ConfigError: feature set 'tiny', feature 'MA5', lookback_sessions: ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, replace
+from itertools import pairwise
 
 import pandas as pd
 import pytest
@@ -79,7 +80,7 @@ def test_lineage_refuses_strangers_duplicates_and_cycles() -> None:
 
 def test_long_chains_have_their_depth() -> None:
     names = [f"n{k}" for k in range(12)]
-    edges = tuple(zip(names, names[1:], strict=False))
+    edges = tuple(pairwise(names))
     depths = Lineage(nodes=tuple(node(one) for one in names), edges=edges[::-1]).depths()
     assert depths["n11"] == 11
 

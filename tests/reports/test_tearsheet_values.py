@@ -93,6 +93,8 @@ def tables(data) -> dict[str, object]:
     slices = data.regime_slices.copy()
     names = {-1: "Warm-up", **data.regime_names}
     slices["regime"] = [names[code] for code in slices["regime"]]
+    if (slices["n_sessions"] < 20).any():
+        slices["flag"] = ["few sessions" if n < 20 else "enough" for n in slices["n_sessions"]]
     return values | table_values("regimes", slices, "regime")
 
 

@@ -98,7 +98,7 @@ class BundleKind:
     signed : bool
         True for evaluation and promotion records.
     open_tables : tuple of str
-        Tables that may carry further float columns, such as one per feature.
+        Tables that may carry further columns (float, int, bool or str), such as one per feature.
     """
 
     name: str
@@ -139,7 +139,7 @@ class BundleKind:
         extra = [column for column in frame.columns if column not in schema]
         arrays, fields = [], []
         for column in [*declared, *extra]:
-            dtype = schema[column].dtype if column in schema else "float"
+            dtype = schema[column].dtype if column in schema else _inferred(frame[column])
             arrays.append(_arrow_column(f"{self.name}.{name}.{column}", dtype, frame[column]))
             fields.append(pa.field(str(column), _ARROW[dtype]))
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
@@ -154,6 +154,15 @@ class BundleKind:
                 got=f"missing {missing}, unknown {unknown}",
                 hint="Columns are declared in quant_engine/artifacts/kinds.",
             )
+
+
+def _inferred(values: pd.Series[Any]) -> Dtype:
+    """Dtype of a column that its table does not declare, from what it holds."""
+    if pd.api.types.is_bool_dtype(values):
+        return "bool"
+    if pd.api.types.is_integer_dtype(values):
+        return "int"
+    return "float" if pd.api.types.is_float_dtype(values) else "str"
 
 
 def _arrow_column(where: str, dtype: Dtype, values: pd.Series[Any]) -> pa.Array:

@@ -43,6 +43,9 @@ _NONLINEAR = tuple(
 _INTERACTION = (("product", 0, 1), ("switch", 2, 3), ("product", 4, 5), ("switch", 6, 7))
 _MIXED_CURVED = (("square", 4, 4), ("fold", 5, 5), ("product", 6, 7), ("switch", 0, 4))
 MIN_ASSETS = 5
+# A rank correlation moves in steps; a thousandth is above the step of the smallest worlds.
+_IC_TOLERANCE_FRAC = 1e-3
+_MAX_STEPS = 40
 
 
 @dataclass(frozen=True)
@@ -296,11 +299,11 @@ def calibrate_scale(
         return total
 
     scale = target * float(np.nanstd(noise_sum) / np.nanstd(alpha_sum))
-    for _ in range(30):
+    for _ in range(_MAX_STEPS):
         reached = mean_ic(scale)
         if not reached > 0.0:
             break
-        if abs(reached / target - 1.0) < 1e-4:
+        if abs(reached / target - 1.0) < _IC_TOLERANCE_FRAC:
             return scale
         scale *= min(max(target / reached, 0.2), 5.0)
     raise ConfigError(

@@ -364,8 +364,7 @@ def regime_panel(data: TearSheetData) -> Markup:
     shown = slices.copy()
     shown["regime"] = [_regime_name(data, code) for code in slices["regime"]]
     shown["flag"] = [
-        f"fewer than {FEW_SESSIONS} sessions" if count < FEW_SESSIONS else ""
-        for count in slices["n_sessions"]
+        "few sessions" if count < FEW_SESSIONS else "enough" for count in slices["n_sessions"]
     ]
     columns = [
         Column("regime", "Regime"),
@@ -375,8 +374,8 @@ def regime_panel(data: TearSheetData) -> Markup:
         Column("sharpe", "Sharpe", SIGNED_RATIO),
         Column("max_drawdown", "Max DD", PERCENT),
     ]
-    if (pd.Series(shown["flag"]) != "").any():
-        columns.append(Column("flag", "Caution"))
+    if (slices["n_sessions"] < FEW_SESSIONS).any():
+        columns.append(Column("flag", "Evidence"))
     body = table("regimes", shown, columns, caption="Results by regime", row_key="regime")
     note = "Net returns of the sessions of each regime, put side by side and annualised."
     return panel("regimes", title, body, note=note)
