@@ -83,5 +83,6 @@ def _work(args: argparse.Namespace) -> Outcome:
         run_id=args.run,
         horizon=args.horizon,
         allow_in_sample=args.allow_in_sample,
+        compare_survivorship=args.no_survivorship,
     )
     return run_backtest(open_workspace(args), request, overrides, dry_run=args.dry_run)

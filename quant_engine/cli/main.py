@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from quant_engine.cli import backtest, predict, retrain, train
-from quant_engine.cli.flags import add_data_flags, add_run_flags, make_parser
+from quant_engine.cli.flags import add_run_flags, make_parser
 from quant_engine.cli.run import execute
 from quant_engine.cli.setup import open_workspace
 
@@ -95,26 +95,12 @@ def doctor(argv: Sequence[str] | None = None) -> int:
     return execute("qe doctor", parser.parse_args(argv), work)
 
 
-def scan(argv: Sequence[str] | None = None) -> int:
-    """Show what a folder of price files would be read as."""
-    parser = make_parser("qe scan", "Show mapping, range, coverage and faults of price files.")
-    add_data_flags(parser)
-
-    def work(args: argparse.Namespace) -> Outcome:
-        from quant_engine.workflows.data import scan_source
-
-        return scan_source(args)
-
-    return execute("qe scan", parser.parse_args(argv), work)
-
-
 COMMANDS: dict[str, tuple[Command, str]] = {
     "demo": (demo, "train, predict and backtest on the embedded simulated market"),
     "train": (train.main, "market data to a trained, versioned model"),
     "predict": (predict.main, "latest bars to ranked predictions"),
     "backtest": (backtest.main, "out-of-sample predictions to a costed backtest and tear sheet"),
     "retrain": (retrain.main, "triggers, versions, rollback"),
-    "scan": (scan, "what a folder of price files would be read as"),
     "artifacts": (artifacts, "list what the store holds"),
     "lineage": (lineage, "where an artifact came from"),
     "replay": (replay, "compute an artifact again and compare bytes"),

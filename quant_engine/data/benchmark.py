@@ -17,6 +17,7 @@ from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.errors import DataError
 from quant_engine.core.panel import Panel
 from quant_engine.data.bars import LoadedBars
+from quant_engine.execution.delistings import TerminalReturns, parse_delistings
 
 __all__ = ["Benchmark", "benchmark_of_asset", "benchmark_of_bars", "equal_weight_benchmark"]
 
@@ -40,13 +41,16 @@ class Benchmark:
     open_returns: FloatVector
 
 
-def equal_weight_benchmark(panel: Panel, delistings: pd.DataFrame | None = None) -> Benchmark:
+def equal_weight_benchmark(
+    panel: Panel,
+    delistings: pd.DataFrame | None = None,
+    terminal: TerminalReturns | None = None,
+) -> Benchmark:
     """Average the returns of the members, rebalanced every session.
 
     Row t of the close form averages names that were members at t-1, row t of the open form names
     that are members at t. A name that delists counts once more with its last close and terminal
-    return where that is known; where it is unknown it drops out, and the benchmark is a little too
-    good.
+    return, stated or assumed as in labels and backtests.
 
     Parameters
     ----------
@@ -54,6 +58,8 @@ def equal_weight_benchmark(panel: Panel, delistings: pd.DataFrame | None = None)
         With ``open``, ``close``, mask ``member``, optional ``dividend``.
     delistings : DataFrame, optional
         ``asset_id``, ``session`` (first without the asset), ``terminal_return``.
+    terminal : TerminalReturns, optional
+        Assumptions where the terminal return is unknown.
 
     Returns
     -------
@@ -71,7 +77,7 @@ def equal_weight_benchmark(panel: Panel, delistings: pd.DataFrame | None = None)
     """
     close, opened = panel.field("close"), panel.field("open")
     cash = np.nan_to_num(panel.fields["dividend"]) if "dividend" in panel.fields else 0.0
-    paid = _terminal_values(panel, delistings)
+    paid = _terminal_values(panel, delistings, terminal or TerminalReturns())
     by_close = np.full(panel.shape, np.nan)
     by_close[1:] = np.where(np.isnan(paid), close + cash, paid)[1:] / close[:-1] - 1.0
     by_open = np.full(panel.shape, np.nan)
@@ -174,18 +180,14 @@ def _mean(values: FloatMatrix, chosen: np.ndarray) -> FloatVector:
     return np.where(n > 0, total / np.maximum(n, 1), np.nan)
 
 
-def _terminal_values(panel: Panel, delistings: pd.DataFrame | None) -> FloatMatrix:
+def _terminal_values(
+    panel: Panel, delistings: pd.DataFrame | None, terminal: TerminalReturns
+) -> FloatMatrix:
     """What a holder receives in the first row without the asset; NaN elsewhere, shape (T, N)."""
     values = np.full(panel.shape, np.nan)
-    if delistings is None or delistings.empty:
-        return values
-    column = pd.Index(panel.asset_ids).get_indexer(delistings["asset_id"].astype(str))
-    row = np.searchsorted(
-        panel.time.values, delistings["session"].to_numpy().astype("datetime64[D]")
-    )
-    close = panel.field("close")
-    terminal = delistings["terminal_return"].to_numpy(dtype=np.float64)
-    inside = (column >= 0) & (row > 0) & (row < panel.shape[0]) & np.isfinite(terminal)
-    for t, i, paid in zip(row[inside], column[inside], terminal[inside], strict=True):
-        values[t, i] = close[t - 1, i] * (1.0 + paid)
+    gone = parse_delistings(delistings, panel, terminal)
+    (columns,) = np.nonzero((gone.first_row > 0) & (gone.first_row < panel.shape[0]))
+    rows = gone.first_row[columns]
+    last_close = panel.field("close")[rows - 1, columns]
+    values[rows, columns] = last_close * (1.0 + gone.terminal_return_frac[columns])
     return values

@@ -204,12 +204,15 @@ class BarCache:
             return None
         return CacheEntry(meta, _read_bars(path, meta))
 
-    def identifiers(self) -> tuple[str, ...]:
-        """Return the asset_ids of all series with a sidecar, sorted."""
-        found = []
-        for sidecar in sorted(self.root.glob(f"*{_META}")):
-            found.append(str(read_json(sidecar)["asset_id"]))
-        return tuple(sorted(found))
+    def index(self) -> dict[str, str]:
+        """Return ticker -> asset_id of the daily series; a PERMNO wins over a bare ticker."""
+        found: dict[str, str] = {}
+        for sidecar in sorted(self.root.glob(f"*_1d{_META}")):
+            content = read_json(sidecar)
+            ticker, identifier = str(content["ticker"]), str(content["asset_id"])
+            if identifier.isdigit() or ticker not in found:
+                found[ticker] = identifier
+        return found
 
     def rebuild_sidecars(self, *, source: str = UNKNOWN_SOURCE) -> tuple[CacheMeta, ...]:
         """Write sidecars for daily files whose sidecar is absent, damaged or of other bytes.

@@ -54,7 +54,7 @@ from quant_engine.data.universe import (
     sector_group,
 )
 
-__all__ = ["LoadRequest", "MarketData", "Places", "load_market"]
+__all__ = ["LoadRequest", "MarketData", "Places", "load_market", "local_config"]
 
 SIMULATED = "simulated"
 _STEPS = 5
@@ -346,12 +346,7 @@ def _from_provider(
 def _load_bars(request: LoadRequest, places: Places) -> LoadedBars:
     params: dict[str, object] = dict(request.provider)
     if request.source == "local":
-        params |= {
-            "columns": request.columns,
-            "date_format": request.date_format,
-            "vendor": request.vendor or "local",
-            "price_basis": request.price_basis,
-        }
+        params |= local_config(request).content()
     provider = make_provider(request.source, params, path=places.bars)
     availability = provider.available()
     if not availability.ok and availability.error is not None:
@@ -365,6 +360,27 @@ def _load_bars(request: LoadRequest, places: Places) -> LoadedBars:
             hint="Widen --start, --end or --tickers.",
         )
     return bars
+
+
+def local_config(request: LoadRequest) -> LocalConfig:
+    """Return how local files are read for a request.
+
+    Parameters
+    ----------
+    request : LoadRequest
+        Its mapping, date format, vendor and price basis.
+
+    Returns
+    -------
+    LocalConfig
+        Further parameters come from ``request.provider``.
+    """
+    return LocalConfig(
+        columns=request.columns,
+        date_format=request.date_format,
+        vendor=request.vendor or "local",
+        price_basis=request.price_basis,
+    )
 
 
 def _last_years(bars: LoadedBars, request: LoadRequest) -> LoadedBars:

@@ -3,8 +3,8 @@
 For each symbol, in this order:
 
 1. a cached series of a trusted source, fetched at most ``max_staleness_days`` ago;
-2. the trusted providers that are available (WRDS). Their series is used, and it replaces the cached
-   one when that is absent, untrusted or older, or when the new one spans ``replace_span_days`` more;
+2. the trusted providers that are available (WRDS); their series replaces the cached one when that
+   is absent, untrusted or stale, or when the new one spans ``replace_span_days`` more;
 3. any cached series, however old or untrusted;
 4. the free fallback providers.
 
@@ -162,8 +162,9 @@ def load_routed(
             PROVIDERS.get(name)
     names = tuple(dict.fromkeys(canonical_ticker(t) for t in query.tickers))
     route = _Route(cache, config, profile, query.model_copy(update={"tickers": names}), clock)
+    index = cache.index()
     for ticker in names:
-        entry = cache.read(asset_id(ticker))
+        entry = cache.read(index.get(ticker, asset_id(ticker)))
         if entry is not None:
             route.cached[ticker] = entry
     _from_fresh_cache(route)
@@ -192,13 +193,14 @@ def is_fresh(meta: CacheMeta, config: RouterConfig, today: date) -> bool:
     bool
     """
     age = today - meta.fetched_at.date()
-    return (
-        meta.source in config.trusted_sources
-        and timedelta(0) <= age <= timedelta(days=config.max_staleness_days)
+    return meta.source in config.trusted_sources and timedelta(0) <= age <= timedelta(
+        days=config.max_staleness_days
     )
 
 
-def should_replace(old: CacheMeta | None, new: LoadedBars, config: RouterConfig, today: date) -> bool:
+def should_replace(
+    old: CacheMeta | None, new: LoadedBars, config: RouterConfig, today: date
+) -> bool:
     """Tell whether a trusted provider's series takes the place of the cached one.
 
     Parameters
@@ -249,7 +251,7 @@ def _from_provider(route: _Route, name: str, ready: Provider | None, *, trusted:
         route.passed.append(f"{name} passed over: {availability.reason}")
         return
     try:
-        raw = provider.load(route.query.model_copy(update={"tickers": wanted}))
+        raw = provider.load(_whole_query(route, wanted))
         clean, report = check_quality(raw, route.profile, calendar=route.config.calendar)
     except (SourceUnavailableError, EmptyDataError) as error:
         route.passed.append(f"{name} passed over: {error}")
@@ -271,11 +273,19 @@ def _from_provider(route: _Route, name: str, ready: Provider | None, *, trusted:
             "findings": int(report.symbols.loc[ticker, "n_findings"]),
             "status": str(report.symbols.loc[ticker, "status"]),
         }
-        whole_history = route.query.end is None
-        if whole_history:
+        if route.query.end is None:
             route.cache.write(bars, source=name, fetched_at=now, quality=quality)
         kind = "trusted provider" if trusted else "free fallback"
         route.choose(ticker, bars, name, "provider", kind)
+
+
+def _whole_query(route: _Route, wanted: tuple[str, ...]) -> BarQuery:
+    """Ask back to the first cached bar, so that a fetch never shortens what is cached."""
+    start = route.query.start
+    cached = [route.cached[t].meta.first for t in wanted if t in route.cached]
+    if start is not None and cached:
+        start = min(start, *cached)
+    return route.query.model_copy(update={"tickers": wanted, "start": start})
 
 
 def _from_any_cache(route: _Route) -> None:

@@ -22,10 +22,9 @@ The open price is what the fill is modelled at; a close stands in only where the
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
@@ -33,37 +32,17 @@ from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, DataError, SchemaMismatchError
 from quant_engine.core.panel import LabelPanel, Panel, PriceBasis
+from quant_engine.execution.delistings import Delistings, TerminalReturns, parse_delistings
 from quant_engine.features.prices import cash_dividends, positive_prices
-from quant_engine.features.transforms import equal_weight_mean
 
 __all__ = [
     "LabelConfig",
-    "TerminalReturns",
-    "equal_weight_open_returns",
     "forward_labels",
     "label_names",
 ]
 
 LabelKind = Literal["ret", "excess", "sector_excess"]
 SECTOR = "sector"
-MERGER_REASONS = ("merger", "acquisition", "acquired", "takeover")
-NEVER = np.iinfo(np.int64).max
-
-
-class TerminalReturns(FrozenConfig):
-    """What holders receive on the last close when a delisting table does not say.
-
-    Parameters
-    ----------
-    unknown_frac : float
-        Simple return. -0.30 is the mean performance-related delisting return of NYSE and AMEX
-        stocks (Shumway 1997).
-    merger_frac : float
-        The same where the reason is a merger or an acquisition: the last close is near the offer.
-    """
-
-    unknown_frac: float = Field(default=-0.30, ge=-1.0)
-    merger_frac: float = Field(default=0.0, ge=-1.0)
 
 
 class LabelConfig(FrozenConfig):
@@ -98,11 +77,6 @@ class LabelConfig(FrozenConfig):
     terminal: TerminalReturns = TerminalReturns()
 
 
-class _Deaths(NamedTuple):
-    row: npt.NDArray[np.int64]
-    terminal: FloatVector
-
-
 def forward_labels(
     panel: Panel,
     config: LabelConfig,
@@ -123,10 +97,10 @@ def forward_labels(
         Simple return of the benchmark from open(t) to open(t+1), in row t; NaN = unknown, and then
         the excess of every span over it is NaN. Absent: no ``excess`` label is built.
     delistings : DataFrame, optional
-        Columns ``asset_id``, ``session`` (date from which the asset counts as delisted: its last
-        session or the one after), optional ``terminal_return`` (simple, on the last close; NaN =
-        unknown) and ``reason``. Assets outside the panel are ignored; of several rows of one asset
-        the first session counts.
+        Columns ``asset_id``, ``session`` (first session without the asset; or ``last_session``,
+        its last one, which gives the same labels), optional ``terminal_return`` (simple, on the
+        last close; NaN = unknown) and ``reason``. Assets outside the panel are ignored; of several
+        rows of one asset the first session counts.
 
     Returns
     -------
@@ -159,11 +133,9 @@ def forward_labels(
     _check(panel, config, benchmark_returns)
     n_rows, first = panel.shape[0], config.entry_lag
     n_labels = max(n_rows - first - config.horizon_sessions, 0)
-    deaths = _parse_delistings(delistings, panel, config.terminal)
+    deaths = parse_delistings(delistings, panel, config.terminal)
     total = np.full(panel.shape, np.nan)
-    total[:n_labels] = _open_to_open(
-        panel, first, config.horizon_sessions, deaths=deaths, carry_halted=True
-    )
+    total[:n_labels] = _open_to_open(panel, first, config.horizon_sessions, deaths=deaths)
     fields: dict[str, FloatMatrix] = {}
     for kind in config.kinds:
         if kind == "ret":
@@ -207,58 +179,7 @@ def label_names(config: LabelConfig) -> tuple[str, ...]:
     return tuple(f"fwd_{kind}_{config.horizon_sessions}s" for kind in config.kinds)
 
 
-def equal_weight_open_returns(
-    panel: Panel,
-    *,
-    delistings: pd.DataFrame | None = None,
-    terminal: TerminalReturns | None = None,
-) -> FloatVector:
-    """Open-to-open total return of the equal-weight universe: a benchmark for `forward_labels`.
-
-    Row t is the plain average, over the members of session t with an open in t and in t+1, of
-    (open(t+1) + dividend(t+1))/open(t) - 1. A name that delists in between counts with its last
-    close and terminal return when a delisting table is given; without one such names drop out, and
-    the benchmark is a little too good.
-
-    Parameters
-    ----------
-    panel : Panel
-        Daily market panel (T, N) with ``open`` and ``close``, optional ``dividend``; the mask
-        ``member`` decides who counts, and a panel without it counts every asset.
-    delistings : DataFrame, optional
-        As for `forward_labels`.
-    terminal : TerminalReturns, optional
-        Assumptions for delistings of unknown outcome.
-
-    Returns
-    -------
-    ndarray of float64, shape (T,)
-        Fraction; row t is known at open(t+1). NaN in the last row and where no name counts.
-
-    Raises
-    ------
-    DataError
-        For unadjusted prices or an unusable delisting table.
-
-    Examples
-    --------
-    >>> from quant_engine.core.panel import TimeAxis
-    >>> axis = TimeAxis.sessions(["2020-01-02", "2020-01-03"])
-    >>> price = np.array([[10.0, 10.0], [11.0, 10.0]])
-    >>> panel = Panel(axis, ("A@US#1", "B@US#1"), {"open": price, "close": price})
-    >>> equal_weight_open_returns(panel).round(3).tolist()
-    [0.05, nan]
-    """
-    _check_basis(panel)
-    deaths = _parse_delistings(delistings, panel, terminal or TerminalReturns())
-    values = np.full(panel.shape, np.nan)
-    values[:-1] = _open_to_open(panel, 0, 1, deaths=deaths, carry_halted=False)
-    return equal_weight_mean(values, panel.masks.get("member"))
-
-
-def _open_to_open(
-    panel: Panel, first: int, horizon: int, *, deaths: _Deaths, carry_halted: bool
-) -> FloatMatrix:
+def _open_to_open(panel: Panel, first: int, horizon: int, *, deaths: Delistings) -> FloatMatrix:
     # Row i of the result: entry at row i + first, exit at row i + first + horizon.
     prices, closes = positive_prices(panel.field("open")), positive_prices(panel.field("close"))
     n_labels = max(panel.shape[0] - first - horizon, 0)
@@ -267,12 +188,13 @@ def _open_to_open(
     rows, columns = np.nonzero(np.isnan(value) & np.isfinite(entry))
     if rows.size:
         exit_rows = rows + first + horizon
-        dead = deaths.row[columns] <= exit_rows
+        dead = deaths.first_row[columns] <= exit_rows
         traded = np.where(np.isfinite(closes), np.arange(len(closes))[:, None], -1)
         last = np.maximum.accumulate(traded, axis=0)[exit_rows, columns]
-        stand_in = closes[last, columns] * np.where(dead, 1.0 + deaths.terminal[columns], 1.0)
-        usable = (last >= rows + first) & (dead | carry_halted)
-        value[rows, columns] = np.where(usable, stand_in, np.nan)
+        stand_in = closes[last, columns] * np.where(
+            dead, 1.0 + deaths.terminal_return_frac[columns], 1.0
+        )
+        value[rows, columns] = np.where(last >= rows + first, stand_in, np.nan)
     cash = cash_dividends(panel)
     if cash.any():
         # Summed row by row inside the span: a difference of running totals would let the bits of
@@ -305,52 +227,6 @@ def _sector_mean(values: FloatMatrix, panel: Panel, min_assets: int) -> FloatMat
     sums = np.bincount(keys[counted], weights=values[counted], minlength=size)
     means = np.where(counts >= min_assets, sums / np.maximum(counts, 1), np.nan)
     return np.where(codes >= 0, means[keys], np.nan)
-
-
-def _parse_delistings(
-    delistings: pd.DataFrame | None, panel: Panel, terminal: TerminalReturns
-) -> _Deaths:
-    n_assets = panel.shape[1]
-    row = np.full(n_assets, NEVER, dtype=np.int64)
-    paid = np.full(n_assets, np.nan)
-    if delistings is None or delistings.empty:
-        return _Deaths(row, paid)
-    missing = [name for name in ("asset_id", "session") if name not in delistings.columns]
-    if missing:
-        raise SchemaMismatchError(
-            "delistings",
-            wanted="columns asset_id and session, optional terminal_return and reason",
-            got=list(delistings.columns),
-            hint="One row per delisted asset.",
-        )
-    # Written from the latest to the earliest, so that the first session of an asset stays.
-    table = delistings.assign(session=pd.DatetimeIndex(delistings["session"])).sort_values(
-        "session", ascending=False, kind="stable"
-    )
-    columns = pd.Index(panel.asset_ids).get_indexer(pd.Index(table["asset_id"].astype(str)))
-    rows = np.searchsorted(panel.time.values, table["session"].to_numpy().astype("datetime64[D]"))
-    known = columns >= 0
-    row[columns[known]] = rows[known]
-    paid[columns[known]] = _terminal_returns(table, terminal)[known]
-    return _Deaths(row, paid)
-
-
-def _terminal_returns(table: pd.DataFrame, terminal: TerminalReturns) -> FloatVector:
-    assumed = np.full(len(table), terminal.unknown_frac)
-    if "reason" in table.columns:
-        merged = table["reason"].astype(str).str.lower().isin(MERGER_REASONS).to_numpy()
-        assumed[merged] = terminal.merger_frac
-    if "terminal_return" not in table.columns:
-        return assumed
-    stated = table["terminal_return"].to_numpy(dtype=np.float64, na_value=np.nan)
-    if (stated < -1.0).any():
-        raise DataError(
-            "delistings.terminal_return",
-            wanted="simple returns of at least -1",
-            got=float(np.nanmin(stated)),
-            hint="-0.30 means 30 % below the last close; divide percentages by 100.",
-        )
-    return np.where(np.isnan(stated), assumed, stated)
 
 
 def _check(panel: Panel, config: LabelConfig, benchmark_returns: FloatVector | None) -> None:

@@ -287,7 +287,7 @@ _KINDS: dict[str, tuple[GroupCompute, int, tuple[str, ...], int, int, str, str]]
     "low_distance": (_extreme_distance, order.LOWEST, _HLC, 0, 1, "fraction",
                      "close/min(low) - 1"),
     "beta_market": (_market_line, kernels.BETA, _C, 1, 3, "number",
-                    "slope of total returns on the equal-weight market"),
+                    "slope of total returns on the equal-weight market of members"),
     "ivol_market": (_market_line, kernels.RESIDUAL_STD, _C, 1, 3, "fraction per session",
                     "residual std of that regression, ddof 2"),
     "pass_through": (_pass_through, 0, (), 1, 0, "as published", "the panel field of that name"),

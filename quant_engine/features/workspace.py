@@ -165,11 +165,18 @@ class Workspace:
 
     @cached_property
     def market_return(self) -> FloatVector:
-        """Equal-weight total return of the members of each session, shape (T,).
+        """Equal-weight total return of those who were members at the previous close, shape (T,).
 
-        The ``member`` mask decides; a panel without one counts every asset.
+        Holding the members of the previous session is what an investor could have done; the
+        members of the session itself are known too late for that. The ``member`` mask decides; a
+        panel without one counts every asset.
         """
-        return equal_weight_mean(self.returns, self.panel.masks.get("member"))
+        member = self.panel.masks.get("member")
+        if member is None:
+            return equal_weight_mean(self.returns)
+        held = np.zeros_like(member)
+        held[1:] = member[:-1]
+        return equal_weight_mean(self.returns, held)
 
     @cached_property
     def market(self) -> FloatMatrix:

@@ -27,6 +27,7 @@ from quant_engine.reports.tearsheet_data import (
     RunFacts,
     TearSheetData,
 )
+from quant_engine.stats.inference import newey_west_mean
 
 _RENAMED = {
     "sharpe": "sharpe_session",
@@ -160,7 +161,6 @@ def _summary(
     summary: dict[str, MetricValue] = {
         _RENAMED.get(name, name): value for name, value in stored.items() if name not in _NOT_SHOWN
     }
-    figures = report.documents["quality"]["figures"]
     by_date = report.tables["ic_by_date"]
     costs = daily[[f"cost_{kind}" for kind in COST_KINDS]].sum(axis=1)
     periods = backtest.documents["settings"]["backtest"]["periods_per_year"]
@@ -170,11 +170,18 @@ def _summary(
         "ic_std": float(by_date["ic"].std(ddof=1)),
         "rank_ic_mean": float(by_date["rank_ic"].mean()),
         "rank_ic_ir": float(by_date["rank_ic"].mean()) / spread if spread > 0 else None,
-        "rank_ic_t_nw": figures.get("all_rank_ic_t"),
+        "rank_ic_t_nw": _t_value(by_date["rank_ic"], report.documents["plan"]["horizon_sessions"]),
         "coverage_mean": facts.get("mean_member_coverage"),
         "cost_bps_ann": float(costs.mean()) * periods * BPS,
     }
     return summary
+
+
+def _t_value(rank_ic: pd.Series[float], horizon: int) -> float | None:
+    known = rank_ic.dropna().to_numpy()
+    if known.size <= horizon + 1:
+        return None
+    return newey_west_mean(known, lags=horizon).t
 
 
 def _trades(trades: pd.DataFrame, market: Bundle) -> pd.DataFrame:

@@ -332,8 +332,9 @@ class TearSheetData:
     Units: returns, exposures, turnover, weights and drawdowns are fractions; ``cost_*`` of
     ``daily`` are fractions of the equity at the start of the session, positive = paid;
     ``turnover`` is ``sum(abs(dw)) / 2`` of the session; ``equity`` is in any currency unit, after
-    the session; ``quantile_cumulative`` holds one column per quantile (whole numbers, 1 = lowest
-    score) with the cumulative simple return since its first session. NaN = not available.
+    the session; ``regime`` is the code known before the session; ``quantile_cumulative`` holds one
+    column per quantile (whole numbers, 1 = lowest score) with the cumulative simple return since
+    its first session. NaN = not available; an optional column without any value counts as absent.
 
     Parameters
     ----------
@@ -407,8 +408,13 @@ class TearSheetData:
             )
         for name, schema in FRAMES.items():
             frame = self.dataset.coverage if name == "coverage" else getattr(self, name)
-            if frame is not None:
-                _check_frame(name, frame, schema)
+            if frame is None:
+                continue
+            _check_frame(name, frame, schema)
+            empty = [one for one in schema.optional if one in frame and frame[one].isna().all()]
+            if empty and len(frame):
+                # A column without any value is an absent column: one case less for every panel.
+                object.__setattr__(self, name, frame.drop(columns=empty))
 
     @property
     def has_returns(self) -> bool:

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from quant_engine.backtest.portfolio import PortfolioConfig
 from quant_engine.backtest.result import BacktestResult
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.specs import build_config
+from quant_engine.data.universe import survivorship_comparison
 from quant_engine.execution.costs import CostProfile
 from quant_engine.features.sets import FeatureSet
 from quant_engine.models.predictor import predict as predict_rows
@@ -73,11 +74,14 @@ class BacktestRequest:
         Only runs with this label horizon.
     allow_in_sample : bool
         Trade in-sample predictions; marked on every page.
+    compare_survivorship : bool
+        Also print equal-weight returns with and without survivorship.
     """
 
     run_id: str | None = None
     horizon: int | None = None
     allow_in_sample: bool = False
+    compare_survivorship: bool = False
 
 
 def run_backtest(
@@ -130,7 +134,27 @@ def run_backtest(
         config=config.content(),
         inputs=(refs["backtest"], run.artifacts["report"], run.artifacts["market"]),
     )
-    return _finish(workspace, stages, refs, run, config)
+    outcome = _finish(workspace, stages, refs, run, config)
+    if not request.compare_survivorship:
+        return outcome
+    return _with_survivorship(workspace, run, outcome)
+
+
+def _with_survivorship(workspace: Workspace, run: RunRecord, outcome: Outcome) -> Outcome:
+    """Add what a list of the names that survived would have shown."""
+    facts = workspace.store.read(MARKET, run.artifacts["market"]).documents["facts"]
+    if not facts["has_membership"]:
+        note = "survivorship: no membership history was given, so there is nothing to compare"
+        return replace(outcome, text=f"{outcome.text}\n{note}")
+    table = survivorship_comparison(workspace.store.read(PANEL, run.artifacts["panel"]))
+    shown = table[["members_return", "all_return", "survivors_return", "bias"]]
+    text = shown.to_string(float_format=lambda value: f"{value:+.2%}")
+    metrics = {f"survivorship_bias_{year}": float(row.bias) for year, row in table.iterrows()}
+    return replace(
+        outcome,
+        text=f"{outcome.text}\nequal-weight returns with and without survivorship\n{text}",
+        metrics={**outcome.metrics, **metrics},
+    )
 
 
 def _resolve(overrides: dict[str, Any], run: RunRecord, *, in_sample: bool) -> BacktestRunConfig:
@@ -151,6 +175,8 @@ def _resolve(overrides: dict[str, Any], run: RunRecord, *, in_sample: bool) -> B
         book["fraction_per_side"] = backtest.get("portfolio", {}).get("fraction_per_side")
     build_config(PortfolioConfig, book, where="settings: backtest.portfolio")
     backtest["portfolio"] = book
+    # One assumption about delistings for labels and fills, unless it is set here.
+    backtest.setdefault("terminal", run.config["labels"]["terminal"])
     plain = {**content, **{key: None for key in unknown}, "backtest": backtest}
     plain["in_sample"] = in_sample
     return build_config(BacktestRunConfig, plain, where="settings")
@@ -242,7 +268,7 @@ def _validate(
         rebalance_sessions=config.backtest.portfolio.rebalance_sessions,
         in_sample=config.in_sample,
     )
-    facts = {"training_run": run.title(), "in_sample": config.in_sample}
+    facts = {"model": str(run.artifacts["model"]), "in_sample": config.in_sample}
     return {"validation": (VALIDATION, Bundle({"checks": checks}, {"facts": facts}))}
 
 

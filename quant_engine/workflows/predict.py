@@ -210,7 +210,7 @@ def _predictions(
                 "predictions": _described(predicted, regimes, data, run),
                 "contributions": predicted.contributions.reset_index(drop=True),
             },
-            documents={"facts": {"training_run": run.title(), "session": data.last_session}},
+            documents={"facts": {"model": str(run.artifacts["model"]), "session": data.last_session}},
         )
         return {"predictions": (PREDICTIONS, bundle)}
 
@@ -232,7 +232,8 @@ def _described(
         ticker=table["asset_id"].map(data.tickers),
         regime=int(newest["regime"]),
         regime_confidence=float(newest["confidence"]),
-        model_version=run.model_version or run.run_id,
+        # The artifact's id, because a version's name holds the time of its registration.
+        model_version=run.artifacts["model"].id,
     )
 
 

@@ -59,11 +59,12 @@ def replay(workspace: Workspace, identity: str) -> Outcome:
         for step in chain:
             _repeat(again, step)
         newest = RunRegistry(again).all(run.command)[-1]
-        _compare(workspace.store, run, newest, ref)
+        notes = _compare(workspace.store, run, again.store, newest, ref)
     return Outcome(
         text=f"{ref} was computed again from raw data: same bytes",
         track=run.track,
         dataset=run.dataset,
+        warnings=notes,
         metrics={"identical": True, "runs_repeated": len(chain)},
     )
 
@@ -90,22 +91,36 @@ def _repeat(workspace: Workspace, run: RunRecord) -> None:
     if run.command == "train":
         train(workspace, TrainConfig.model_validate(run.config), location)
     elif run.command == "predict":
-        predict(workspace, PredictRequest(), request_config=TrainConfig.model_validate(run.config))
+        predict(workspace, PredictRequest(end=TrainConfig.model_validate(run.config).data.end))
     else:
         config = BacktestRunConfig.model_validate(run.config)
         overrides = {"backtest": config.backtest.content(), "costs": config.costs}
         run_backtest(workspace, BacktestRequest(allow_in_sample=config.in_sample), overrides)
 
 
-def _compare(store: ArtifactStore, before: RunRecord, after: RunRecord, ref: ArtifactRef) -> None:
-    roles = [role for role, made in before.artifacts.items() if made == ref]
-    for role in roles:
-        if after.artifacts[role] == ref:
-            return
-    different = [r for r, made in before.artifacts.items() if after.artifacts.get(r) != made]
+def _compare(
+    store: ArtifactStore,
+    before: RunRecord,
+    other: ArtifactStore,
+    after: RunRecord,
+    ref: ArtifactRef,
+) -> list[str]:
+    """Compare payload bytes of the artifact; name what differs along the chain when they do."""
+
+    def same(role: str) -> bool:
+        made = store.manifest(before.artifacts[role])
+        again = other.manifest(after.artifacts[role])
+        return made.content_sha256 == again.content_sha256
+
+    wanted = [role for role, made in before.artifacts.items() if made == ref]
+    if wanted and all(same(role) for role in wanted):
+        if all(after.artifacts[role] == ref for role in wanted):
+            return []
+        return ["the id differs although the bytes do not: code changed since it was written"]
+    different = [role for role in before.artifacts if not same(role)]
     raise IntegrityError(
         f"replay of {ref}",
         wanted="the same bytes",
-        got=f"differences in {', '.join(different)}, first {before.artifacts[different[0]]}",
+        got=f"other bytes in {', '.join(different)}",
         hint="Raw data, code or library versions changed; see the manifests with `qe lineage`.",
     )

@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -16,9 +18,11 @@ from quant_engine.artifacts.kinds.model import MODEL
 from quant_engine.artifacts.kinds.panel import FEATURE_PANEL, LABEL_PANEL
 from quant_engine.artifacts.kinds.training import OOS, REGIME, TRAINING_REPORT
 from quant_engine.artifacts.manifest import ArtifactRef
-from quant_engine.core.errors import ConfigError
+from quant_engine.core.errors import ConfigError, DataError
 from quant_engine.core.panel import LabelPanel, Panel
 from quant_engine.core.tracks import ScoreSource
+from quant_engine.data.loader import local_config
+from quant_engine.data.providers.scan import scan
 from quant_engine.data.universe import total_returns
 from quant_engine.features.labels import forward_labels
 from quant_engine.features.pipeline import compute_features
@@ -75,10 +79,10 @@ def train(
     Outcome
         Headline figures, artifacts, and what to do next.
     """
-    data = load_data(workspace, config.data, location, dry_run=dry_run)
     feature_set = workspace.catalog.load("features", config.feature_set, FeatureSet)
     if dry_run:
-        return _plan(data, config, feature_set)
+        return _plan(workspace, config, location, feature_set)
+    data = load_data(workspace, config.data, location)
     facts = {
         **data_facts(data, score_source=ScoreSource.MODEL, seed=config.seed),
         "feature_version": feature_version(feature_set),
@@ -445,31 +449,26 @@ def _text(record: RunRecord, report: Bundle, data: LoadedData) -> str:
     return "\n".join(lines)
 
 
-def _plan(data: LoadedData, config: TrainConfig, feature_set: FeatureSet) -> Outcome:
-    lines = [
-        *_described(data),
+def _plan(
+    workspace: Workspace, config: TrainConfig, location: Location, feature_set: FeatureSet
+) -> Outcome:
+    """Say what would be read and learned; files are scanned, so that all faults show at once."""
+    if config.data.source == "local" and location.bars:
+        local = local_config(config.data)
+        report = scan(Path(location.bars), local, calendar=config.data.calendar)
+        lines, is_usable = [report.text()], report.ok
+    else:
+        data = load_data(workspace, config.data, location, dry_run=True)
+        rows, columns = data.panel.shape
+        span = f"{data.first_session} to {data.last_session}"
+        lines = [f"dataset {data.dataset}: {columns} assets, {rows} sessions, {span}"]
+        lines += [f"note: {note}" for note in data.market.notes]
+        is_usable = True
+    lines += [
         f"features: {feature_set.name} version {feature_set.version} ({len(feature_set.names)})",
         f"label: {config.target_field}, horizon {config.labels.horizon_sessions} sessions",
         f"members: {', '.join(config.model.columns)}; seed {config.seed}",
         f"configuration {config.config_id()[:12]}; nothing was written",
     ]
-    return Outcome(
-        text="\n".join(lines),
-        status="dry_run",
-        dataset=data.dataset,
-        warnings=list(data.market.notes),
-    )
-
-
-def _described(data: LoadedData) -> list[str]:
-    rows, columns = data.panel.shape
-    lines = [
-        f"dataset {data.dataset}: {columns} assets, {rows} sessions, "
-        f"{data.first_session} to {data.last_session}"
-    ]
-    if data.market.columns:
-        mapping = ", ".join(f"{name}={source}" for name, source in data.market.columns.items())
-        lines.append(f"columns: {mapping}")
-    if data.market.quality is not None:
-        lines.append(data.market.quality.text())
-    return [*lines, *(f"note: {note}" for note in data.market.notes)]
+    code = 0 if is_usable else DataError.exit_code
+    return Outcome(text="\n".join(lines), status="dry_run", exit_code=code)

@@ -11,8 +11,6 @@ from quant_engine.core.errors import ConfigError, DataError, SchemaMismatchError
 from quant_engine.core.panel import GroupTable, Panel, PriceBasis, TimeAxis
 from quant_engine.features.labels import (
     LabelConfig,
-    TerminalReturns,
-    equal_weight_open_returns,
     forward_labels,
     label_names,
 )
@@ -207,6 +205,10 @@ def test_a_delisting_inside_the_span_pays_the_terminal_return():
     assert label(terminal_return=-0.5) == pytest.approx(11.0 * 0.5 / 10.0 - 1.0)
     assert label() == pytest.approx(11.0 * 0.7 / 10.0 - 1.0)
     assert label(reason="merger") == pytest.approx(0.1)
+    # Stated by its last session instead.
+    by_last = table.rename(columns={"session": "session"}).assign(terminal_return=-0.5)
+    got = forward_labels(halted_panel(), config, delistings=by_last)
+    assert got.values.field("fwd_ret_2s")[0, 0] == pytest.approx(11.0 * 0.5 / 10.0 - 1.0)
     # Delisted after the exit session: only a halt so far.
     assert label(session="2020-01-08", terminal_return=-0.5) == pytest.approx(0.1)
 
@@ -223,38 +225,11 @@ def test_prices_that_hold_dividends_are_not_paid_twice():
     np.testing.assert_array_equal(a, b)
 
 
-def test_equal_weight_benchmark_equals_a_plain_loop():
-    panel, table = gappy_panel()
-    opened, close = panel.field("open"), panel.field("close")
-    cash, member = np.nan_to_num(panel.field("dividend")), panel.mask("member")
-
-    def plain(deaths):
-        out = np.full(len(opened), np.nan)
-        for t in range(len(opened) - 1):
-            values = []
-            for j in range(panel.shape[1]):
-                exit_value = opened[t + 1, j]
-                day, terminal = deaths.get(panel.asset_ids[j], (None, 0.0))
-                if np.isnan(exit_value) and day is not None and day <= panel.time.values[t + 1]:
-                    last = close[t + 1, j] if not np.isnan(close[t + 1, j]) else close[t, j]
-                    exit_value = last * (1.0 + terminal)
-                value = (exit_value + cash[t + 1, j]) / opened[t, j] - 1.0
-                if member[t, j] and not np.isnan(value):
-                    values.append(value)
-            out[t] = np.mean(values)
-        return out
-
-    np.testing.assert_allclose(equal_weight_open_returns(panel), plain({}), rtol=1e-12)
-    days = dict(zip(table["asset_id"], table["session"].to_numpy("datetime64[D]"), strict=True))
-    deaths = {
-        "X2@US#1": (days["X2@US#1"], -0.5),
-        "X5@US#1": (days["X5@US#1"], 0.0),
-        "X7@US#1": (days["X7@US#1"], -0.4),
-    }
-    got = equal_weight_open_returns(
-        panel, delistings=table, terminal=TerminalReturns(unknown_frac=-0.4)
-    )
-    np.testing.assert_allclose(got, plain(deaths), rtol=1e-12)
+def _simple(panel):
+    """Open-to-open total returns of every asset, without delistings."""
+    opened = panel.field("open")
+    cash = np.nan_to_num(panel.fields["dividend"]) if "dividend" in panel.fields else 0 * opened
+    return (opened + cash)[1:] / opened[:-1] - 1.0
 
 
 def test_excess_over_the_own_universe_sums_to_zero_for_one_session():
@@ -266,7 +241,7 @@ def test_excess_over_the_own_universe_sums_to_zero_for_one_session():
     got = forward_labels(
         whole,
         LabelConfig(horizon_sessions=1, kinds=("excess",)),
-        benchmark_returns=equal_weight_open_returns(whole),
+        benchmark_returns=np.append(np.nanmean(_simple(whole), axis=1), np.nan),
     )
     rows = got.values.field("fwd_excess_1s")[:-2]
     np.testing.assert_allclose(rows.mean(axis=1), 0.0, atol=1e-14)
@@ -312,8 +287,6 @@ def test_inputs_that_cannot_give_a_label_are_refused():
     raw = Panel(panel.time, panel.asset_ids, panel.fields, price_basis=PriceBasis.RAW)
     with pytest.raises(DataError, match="split"):
         forward_labels(raw, config)
-    with pytest.raises(DataError, match="split"):
-        equal_weight_open_returns(raw)
     with pytest.raises(SchemaMismatchError, match="one value per session"):
         forward_labels(panel, config, benchmark_returns=np.zeros(3))
     with pytest.raises(SchemaMismatchError, match="asset_id and session"):

@@ -55,7 +55,8 @@ def pandas_features(f, mask):
     move = (c / c.shift() - 1).abs() * v
     total = (c + f["dividend"]) / c.shift() - 1
     money = c * v
-    market = total.where(mask).mean(axis=1)
+    held = np.vstack([np.zeros_like(mask[:1]), mask[:-1]])
+    market = total.where(held).mean(axis=1)
     ratio, v_ratio = c / c.shift(), np.log(v / v.shift() + 1)
 
     def place(frame, w, function):

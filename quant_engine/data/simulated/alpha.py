@@ -4,21 +4,22 @@ Units: ``u`` is a published characteristic in (-1, 1), uniform across names. Eve
 zero and variance one for a uniform ``u``; a shape is a weighted sum of terms with squared weights
 adding to one, centred across the names of each row.
 
-======== ============================== ==================
-kind     formula                        expected decay in k
-======== ============================== ==================
-linear   sqrt(3) u                      phi**k
-square   (u**2 - 1/3) / sqrt(4/45)      phi**(2k)
-fold     (|u| - 1/2) / sqrt(1/12)       phi**(2k)
-wave     sqrt(2) cos(pi u)              phi**(2k)
-tails    (1{|u| > 2/3} - 1/3) / sqrt(2/9)   phi**(2k)
-product  3 u v                          phi**(2k)
-switch   sqrt(3) u sign(v)              phi**(2k)
-======== ============================== ==================
+======== ===================================
+kind     formula
+======== ===================================
+linear   sqrt(3) u
+square   (u**2 - 1/3) / sqrt(4/45)
+fold     (abs(u) - 1/2) / sqrt(1/12)
+wave     sqrt(2) cos(pi u)
+tails    (1{abs(u) > 2/3} - 1/3) / sqrt(2/9)
+product  3 u v
+switch   sqrt(3) u sign(v)
+======== ===================================
 
-All kinds but ``linear`` are uncorrelated with every single characteristic. The decay, with phi
-the daily autocorrelation of the alpha characteristics, gives the oracle's forecast of a label
-that spans several sessions; it is exact for Gaussian products and close for the others.
+All kinds but ``linear`` are uncorrelated with every single characteristic. A term k sessions
+ahead is forecast by today's term times its autocorrelation at lag k, which follows from the AR(1)
+latent by Mehler's formula (``_autocorrelation``); summed over the span of a label this gives the
+oracle's score.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.errors import ConfigError
 from quant_engine.data.simulated.characteristics import N_ALPHA
 from quant_engine.data.simulated.config import AlphaShape, EquityWorldConfig
-from quant_engine.data.simulated.kernels import rank_correlation_rows
+from quant_engine.data.simulated.kernels import IntVector, rank_correlation_rows, to_uniform
 from quant_engine.data.simulated.streams import Streams
 
 _LINEAR = tuple(("linear", k, k) for k in range(N_ALPHA))
@@ -43,9 +44,10 @@ _NONLINEAR = tuple(
 _INTERACTION = (("product", 0, 1), ("switch", 2, 3), ("product", 4, 5), ("switch", 6, 7))
 _MIXED_CURVED = (("square", 4, 4), ("fold", 5, 5), ("product", 6, 7), ("switch", 0, 4))
 MIN_ASSETS = 5
-# A rank correlation moves in steps; a thousandth is above the step of the smallest worlds.
-_IC_TOLERANCE_FRAC = 1e-3
+_IC_TOLERANCE_FRAC = 1e-4
+_FIXED_POINT_STEPS = 4
 _MAX_STEPS = 40
+_HERMITE_TERMS = 81
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def plant_alpha(
     streams: Streams,
     *,
     characteristics: Sequence[FloatMatrix],
-    regime: FloatVector,
+    regime: IntVector,
     noise_log_returns: tuple[FloatMatrix, FloatMatrix],
 ) -> PlantedAlpha:
     """Build the alpha of a shape and scale it to the wanted oracle rank IC.
@@ -145,11 +147,16 @@ def plant_alpha(
     if not terms:
         zero = np.where(listed, 0.0, np.nan)
         return PlantedAlpha((), zero, zero, 0.0)
-    linear, curved = _evaluate(terms, characteristics)
+    horizon = _horizon_weights(config)
     modulation = _modulation(config, regime)[:, None]
-    unit = modulation * _centred(linear + curved, listed)
-    near, far = _horizon_weights(config)
-    score = modulation * _centred(near * linear + far * curved, listed)
+    now, ahead = np.zeros(listed.shape), np.zeros(listed.shape)
+    for term in terms:
+        u, v = (characteristics[k].astype(np.float64) for k in (term.first, term.second))
+        value = term.weight * term.evaluate(u, v)
+        now += value
+        ahead += horizon[term.kind] * value
+    unit = modulation * _centred(now, listed)
+    score = modulation * _centred(ahead, listed)
     alpha_sum, noise_sum = label_sums(config, alpha=unit, noise_log_returns=noise_log_returns)
     scale = calibrate_scale(
         config.alpha.oracle_rank_ic, score=score, alpha_sum=alpha_sum, noise_sum=noise_sum
@@ -185,7 +192,7 @@ def alpha_terms(shape: AlphaShape, streams: Streams) -> tuple[AlphaTerm, ...]:
         AlphaShape.DECAYING: (_LINEAR[:4], _MIXED_CURVED),
     }
     parts = groups[shape]
-    terms = []
+    terms: list[AlphaTerm] = []
     for part in parts:
         raw = sizes[len(terms) : len(terms) + len(part)]
         weights = raw / np.sqrt((raw**2).sum() * len(parts))
@@ -265,7 +272,9 @@ def calibrate_scale(
     alpha of the label per unit scale, y its noise and rho the rank correlation across names. Noise
     and mirrored noise are equally likely worlds, hence the sampling error of the noise, which would
     otherwise dominate, cancels exactly to first order; ``IC(0) = 0``. The fixed point
-    ``s <- s * target / IC(s)`` converges in a few steps because IC is nearly linear.
+    ``s <- s * target / IC(s)`` converges in a few steps because IC is nearly linear; in small
+    worlds IC moves in jumps (a swap of two ranks lasts for many overlapping labels), where
+    bisection ends the search.
 
     Parameters
     ----------
@@ -289,23 +298,18 @@ def calibrate_scale(
     stride = max(1, score.shape[0] // 250)
     rows = np.arange(0, score.shape[0], stride)
     score, alpha_sum, noise_sum = score[rows], alpha_sum[rows], noise_sum[rows]
-    ranks = np.empty(rows.size)
-
-    def mean_ic(scale: float) -> float:
-        total = 0.0
-        for noise in (noise_sum, -noise_sum):
-            rank_correlation_rows(score, scale * alpha_sum + noise, 1, MIN_ASSETS, ranks)
-            total += 0.5 * float(np.nanmean(ranks))
-        return total
-
+    low, high = 0.0, np.inf
     scale = target * float(np.nanstd(noise_sum) / np.nanstd(alpha_sum))
-    for _ in range(_MAX_STEPS):
-        reached = mean_ic(scale)
+    for step in range(_MAX_STEPS):
+        reached = _mirrored_ic(score, scale * alpha_sum, noise_sum)
         if not reached > 0.0:
             break
-        if abs(reached / target - 1.0) < _IC_TOLERANCE_FRAC:
+        if abs(reached / target - 1.0) < _IC_TOLERANCE_FRAC or high - low < 1e-4 * scale:
             return scale
+        low, high = (scale, high) if reached < target else (low, scale)
         scale *= min(max(target / reached, 0.2), 5.0)
+        if step >= _FIXED_POINT_STEPS and np.isfinite(high):
+            scale = 0.5 * (low + high)
     raise ConfigError(
         "alpha.oracle_rank_ic",
         wanted="a rank IC that the shape can reach in this world",
@@ -314,31 +318,54 @@ def calibrate_scale(
     )
 
 
-def _evaluate(
-    terms: Sequence[AlphaTerm], characteristics: Sequence[FloatMatrix]
-) -> tuple[FloatMatrix, FloatMatrix]:
-    """Sum of the linear terms and sum of the others, each (R, N) float64."""
-    shape = characteristics[0].shape
-    sums = {True: np.zeros(shape), False: np.zeros(shape)}
-    for term in terms:
-        u = characteristics[term.first].astype(np.float64)
-        v = characteristics[term.second].astype(np.float64)
-        sums[term.kind == "linear"] += term.weight * term.evaluate(u, v)
-    return sums[True], sums[False]
+def _mirrored_ic(score: FloatMatrix, drift: FloatMatrix, noise: FloatMatrix) -> float:
+    """Mean rank IC over the rows, averaged over the noise and its mirror image."""
+    ranks = np.empty(score.shape[0])
+    total = 0.0
+    for mirrored in (noise, -noise):
+        rank_correlation_rows(score, drift + mirrored, 1, MIN_ASSETS, ranks)
+        total += 0.5 * float(np.nanmean(ranks))
+    return total
 
 
-def _horizon_weights(config: EquityWorldConfig) -> tuple[float, float]:
-    """Expected sum over the label span of a linear and of another term, per unit today."""
-    phi = config.characteristics.alpha_persistence
+def _horizon_weights(config: EquityWorldConfig) -> dict[str, float]:
+    """Expected sum of a term of each kind over the label span, per unit of today's term."""
     h = config.alpha.horizon_sessions
     share = np.ones(h + 1)
     share[0] = 1.0 - config.market.overnight_variance_frac
     share[h] = config.market.overnight_variance_frac
-    lag = np.arange(h + 1)
-    return float((share * phi**lag).sum()), float((share * phi ** (2 * lag)).sum())
+    latent = config.characteristics.alpha_persistence ** np.arange(h + 1)
+    return {kind: float(share @ values) for kind, values in _autocorrelation(latent).items()}
 
 
-def _modulation(config: EquityWorldConfig, regime: FloatVector) -> FloatVector:
+def _autocorrelation(latent: FloatVector) -> dict[str, FloatVector]:
+    """Autocorrelation of the terms of each kind where that of the Gaussian latent is `latent`.
+
+    Mehler: if f has normalised Hermite coefficients c_n, then f of two standard normals with
+    correlation r has correlation ``sum_n c_n**2 r**n / sum_n c_n**2``. Closed forms: ``6/pi
+    asin(r/2)`` for a uniform rank, ``2/pi asin(r)`` for a sign.
+    """
+    rank = 6.0 / np.pi * np.arcsin(latent / 2.0)
+    sign = 2.0 / np.pi * np.arcsin(latent)
+    x = np.linspace(-8.0, 8.0, 8001)
+    uniform = np.empty((1, x.size))
+    to_uniform(x[None, :], uniform)
+    density = np.exp(-0.5 * x**2) / np.sqrt(2.0 * np.pi) * (x[1] - x[0])
+    result = {"linear": rank, "product": rank**2, "switch": rank * sign}
+    for kind in ("square", "fold", "wave", "tails"):
+        values = AlphaTerm(kind, 0, 0, 1.0).evaluate(uniform[0], uniform[0])
+        before, basis = np.zeros_like(x), np.ones_like(x)
+        total = np.zeros_like(latent)
+        for n in range(1, _HERMITE_TERMS):
+            before, basis = basis, (x * basis - np.sqrt(n - 1.0) * before) / np.sqrt(float(n))
+            total += (values * basis * density).sum() ** 2 * latent**n
+        series = total / (values**2 * density).sum()
+        # At lag zero the neglected coefficients of a jump would be missing.
+        result[kind] = np.where(latent == 1.0, 1.0, series)
+    return result
+
+
+def _modulation(config: EquityWorldConfig, regime: IntVector) -> FloatVector:
     """Strength of the alpha per row: constant, by regime, or decaying."""
     if config.alpha.shape is AlphaShape.REGIME:
         return np.array([spec.alpha_sign for spec in config.market.regimes])[regime]

@@ -245,6 +245,33 @@ def _reuse_ticker(lives: IntMatrix, name: int, row: int) -> None:
 
 
 @njit(cache=True, nogil=True)
+def _decide_exits(
+    t: int,
+    uniforms: FloatVector,
+    expected: FloatVector,
+    weight: FloatMatrix,
+    settings: IntVector,
+    lives: IntMatrix,
+    hazards: FloatCube,
+) -> None:
+    """Fill the hazards of row t, `expected` being its expected exits, and draw who leaves."""
+    total = weight[0].sum(), weight[1].sum()
+    for i in range(uniforms.size):
+        if weight[0, i] == 0.0:
+            continue
+        fail = min(expected[0] * weight[0, i] / total[0], HAZARD_MAX)
+        merge = min(expected[1] * weight[1, i] / total[1], HAZARD_MAX)
+        hazards[0, t, i] = fail
+        hazards[1, t, i] = merge
+        if uniforms[i] >= fail + merge:
+            continue
+        lives[2, i] = REASON_PERFORMANCE if uniforms[i] < fail else REASON_MERGER
+        lives[1, i] = t
+        if t + 1 + settings[1] <= settings[2]:
+            _reuse_ticker(lives, i, t + 1 + settings[1])
+
+
+@njit(cache=True, nogil=True)
 def lifecycle(
     log_returns: FloatMatrix,
     scores: FloatCube,
@@ -282,7 +309,6 @@ def lifecycle(
         Filled: probability of each kind of delisting after the close of the row; 0 off life.
     """
     n_rows, n_assets = log_returns.shape
-    deadline = settings[2]
     weight = np.zeros((2, n_assets))
     depth = np.zeros(n_assets)  # log price minus its one-year exponential average
     lives[1] = n_rows - 1
@@ -291,25 +317,12 @@ def lifecycle(
     hazards[:] = 0.0
     for t in range(1, n_rows - 1):
         for i in range(n_assets):
-            if lives[0, i] < 0 and t >= deadline:
+            if lives[0, i] < 0 and t >= settings[2]:
                 lives[0, i] = t + 1
             if 0 <= lives[0, i] <= t:
                 depth[i] = (1.0 - 1.0 / 252.0) * (depth[i] + log_returns[t, i])
         at_risk = _weigh_risks(t, depth, scores, settings, lives, weight)
-        total = weight[0].sum(), weight[1].sum()
-        for i in range(n_assets):
-            if weight[0, i] == 0.0:
-                continue
-            fail = min(rates[0] * weight[0, i] * at_risk / total[0], HAZARD_MAX)
-            merge = min(rates[1] * weight[1, i] * at_risk / total[1], HAZARD_MAX)
-            hazards[0, t, i] = fail
-            hazards[1, t, i] = merge
-            if uniforms[t, i] >= fail + merge:
-                continue
-            lives[2, i] = REASON_PERFORMANCE if uniforms[t, i] < fail else REASON_MERGER
-            lives[1, i] = t
-            if t + 1 + settings[1] <= deadline:
-                _reuse_ticker(lives, i, t + 1 + settings[1])
+        _decide_exits(t, uniforms[t], at_risk * rates, weight, settings, lives, hazards)
 
 
 @njit(cache=True, nogil=True)

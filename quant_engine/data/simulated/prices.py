@@ -90,10 +90,7 @@ def simulate_bars(
     """
     spec = config.corporate
     n_rows, n_assets = overnight.shape
-    rng = streams.of("initial", 0)
-    # The first draws are raw prices (median 60 USD), the second sizes (median 8 bn USD).
-    start_price = np.exp(np.log(60.0) + 0.6 * rng.standard_normal(n_assets)).clip(8.0, 250.0)
-    start_size = np.exp(np.log(8e9) + 1.3 * rng.standard_normal(n_assets))
+    start_price, start_size = _initial_levels(streams, n_assets)
     payout = _dividend_payouts(spec, streams, n_rows, lives)
     path = np.empty((2, n_rows, n_assets))
     price_paths(np.stack([overnight, intraday]), payout, lives.rows, start_price, path)
@@ -120,6 +117,13 @@ def simulate_bars(
         split_ratio=ratio,
         shares=np.where(lives.living, start_size / start_price / factor, np.nan),
     )
+
+
+def _initial_levels(streams: Streams, n_assets: int) -> tuple[FloatVector, FloatVector]:
+    """Draw raw prices (median 60 USD) and sizes (median 8 bn USD) at listing."""
+    rng = streams.of("initial", 0)
+    price = np.exp(np.log(60.0) + 0.6 * rng.standard_normal(n_assets)).clip(8.0, 250.0)
+    return price, np.exp(np.log(8e9) + 1.3 * rng.standard_normal(n_assets))
 
 
 def _previous(values: FloatMatrix) -> FloatMatrix:

@@ -78,6 +78,11 @@ class EquityTruth:
     total_vol: FloatMatrix
     hazards: npt.NDArray[np.float64]
 
+    def __post_init__(self) -> None:
+        for value in vars(self).values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+
     @property
     def mean_oracle_ic(self) -> float:
         """Mean realised oracle rank IC; NaN in null worlds."""

@@ -51,9 +51,7 @@ _BPS0 = NumberFormat(1)
 
 
 def _has(frame: pd.DataFrame | None, columns: list[str]) -> bool:
-    return frame is not None and any(
-        column in frame and frame[column].notna().any() for column in columns
-    )
+    return frame is not None and len(frame) > 0 and any(column in frame for column in columns)
 
 
 def exposure_panel(data: TearSheetData) -> Markup:
@@ -202,7 +200,7 @@ def trade_panels(data: TearSheetData) -> tuple[Markup, Markup]:
             row_key="group",
         )
     ]
-    if "exit_reason" in trades and trades["exit_reason"].notna().any():
+    if "exit_reason" in trades:
         body.append(_exit_table(trades))
     n_open = 0 if data.trades is None else len(data.trades) - len(trades)
     note = join(

@@ -124,9 +124,9 @@ def _axis_button(kind: str, text: str, *, is_pressed: bool) -> Markup:
 def _equity_notes(data: TearSheetData, daily: pd.DataFrame) -> list[object]:
     notes: list[object] = []
     for column, text in (("benchmark_ret", "No benchmark"), ("ret_hedged", "No hedged series")):
-        if column not in daily or daily[column].isna().all():
+        if column not in daily:
             notes.append(f"{text}: {data.why_absent(f'daily.{column}')}")
-    if "regime" not in daily or daily["regime"].isna().all():
+    if "regime" not in daily:
         notes.append(f"No regime shading: {data.why_absent('daily.regime')}")
     elif regime_spans(daily["regime"], n_max=MAX_REGIME_SPANS)[1]:
         notes.append("Shaded by the most frequent regime of each month.")
@@ -262,7 +262,7 @@ def rolling_panel(data: TearSheetData) -> Markup:
     figure = rolling_figure(
         daily, periods_per_year=data.periods_per_year, window_sessions=ROLLING_SESSIONS
     )
-    has_beta = "benchmark_ret" in daily and daily["benchmark_ret"].notna().any()
+    has_beta = "benchmark_ret" in daily
     note = None if has_beta else f"No beta: {data.why_absent('daily.benchmark_ret')}"
     label = f"Three curves over moving windows of {ROLLING_SESSIONS} sessions."
     return panel("rolling", title, chart("rolling", figure, label=label), span=7, note=note)
