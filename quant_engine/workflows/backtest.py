@@ -38,9 +38,9 @@ from quant_engine.reports.tearsheet import render_tearsheet
 from quant_engine.workflows.config import TrainConfig
 from quant_engine.workflows.context import Stages, Workspace, new_run_id
 from quant_engine.workflows.data import frame_on_sessions
+from quant_engine.workflows.inputs import market_features
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
-from quant_engine.workflows.train import market_features
 from quant_engine.workflows.validation import validation_table
 
 

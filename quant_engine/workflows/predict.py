@@ -16,19 +16,22 @@ from quant_engine.artifacts.kinds.training import PREDICTIONS, REGIME
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.core.errors import DataError
 from quant_engine.core.tracks import ScoreSource
-from quant_engine.features.pipeline import compute_features
 from quant_engine.features.sets import FeatureSet
 from quant_engine.models.predictor import Predictions
 from quant_engine.models.predictor import predict as predict_rows
 from quant_engine.models.serialization import load
-from quant_engine.regime.detector import detect_regimes
 from quant_engine.workflows.config import TrainConfig
 from quant_engine.workflows.context import Stages, Workspace, new_run_id
 from quant_engine.workflows.data import LoadedData, Location, data_facts, load_data
+from quant_engine.workflows.inputs import (
+    feature_stage,
+    feature_version,
+    market_features,
+    regime_stage,
+)
 from quant_engine.workflows.model_registry import ModelRegistry
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
-from quant_engine.workflows.train import feature_version, market_features
 
 
 @dataclass(frozen=True)
@@ -99,14 +102,12 @@ def predict(workspace: Workspace, request: PredictRequest, *, dry_run: bool = Fa
     facts = {
         **data_facts(data, score_source=ScoreSource.MODEL, seed=config.seed),
         "dataset": run.dataset,
-        "feature_version": feature_version(feature_set),
-        "model_name": "+".join(config.model.columns),
-        "model_version": run.artifacts["model"].id,
     }
     stages = Stages(workspace, facts)
     stages.written.extend(data.refs.values())
     refs = dict(data.refs)
-    refs |= _inputs(workspace, stages, data, config, feature_set)
+    refs |= feature_stage(workspace, stages, data, feature_set)
+    refs |= regime_stage(workspace, stages, data, config.regime)
     refs |= _predictions(workspace, stages, refs, run, data, feature_set)
     return _finish(workspace, stages, refs, run, data, config, request)
 
@@ -149,46 +150,6 @@ def choose_run(workspace: Workspace, request: PredictRequest) -> RunRecord:
     return runs.get(models.get(request.version).run_id)
 
 
-def _inputs(
-    workspace: Workspace,
-    stages: Stages,
-    data: LoadedData,
-    config: TrainConfig,
-    feature_set: FeatureSet,
-) -> dict[str, ArtifactRef]:
-    def regimes() -> dict[str, tuple[object, object]]:
-        with workspace.progress.stage("regimes", 1):
-            frame = detect_regimes(
-                data.market_returns,
-                data.total_returns,
-                config.regime,
-                sessions=data.panel.time.values,
-            )
-        table = frame.rename_axis("session").reset_index()
-        return {"regimes": (REGIME, Bundle({"regimes": table}))}
-
-    refs = stages.run(
-        "predict.features",
-        lambda: {
-            "features": (
-                FEATURE_PANEL,
-                compute_features(data.panel, feature_set, progress=workspace.progress),
-            )
-        },
-        packages=FEATURE_PANEL.packages,
-        config=feature_set.content(),
-        inputs=(data.refs["panel"],),
-    )
-    refs |= stages.run(
-        "predict.regimes",
-        regimes,
-        packages=REGIME.packages,
-        config=config.regime.content(),
-        inputs=(data.refs["panel"], data.refs["market"]),
-    )
-    return refs
-
-
 def _predictions(
     workspace: Workspace,
     stages: Stages,
@@ -210,7 +171,9 @@ def _predictions(
                 "predictions": _described(predicted, regimes, data, run),
                 "contributions": predicted.contributions.reset_index(drop=True),
             },
-            documents={"facts": {"model": str(run.artifacts["model"]), "session": data.last_session}},
+            documents={
+                "facts": {"model": str(run.artifacts["model"]), "session": data.last_session}
+            },
         )
         return {"predictions": (PREDICTIONS, bundle)}
 
@@ -220,6 +183,11 @@ def _predictions(
         packages=PREDICTIONS.packages,
         config={"rows": "last"},
         inputs=(run.artifacts["model"], refs["features"], refs["regimes"], data.refs["market"]),
+        facts={
+            "model_name": "+".join(TrainConfig.model_validate(run.config).model.columns),
+            "model_version": run.artifacts["model"].id,
+            "feature_version": feature_version(feature_set),
+        },
     )
 
 

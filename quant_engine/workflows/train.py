@@ -1,7 +1,7 @@
 """Train: market data to a trained, evaluated, versioned model.
 
 1. ``load_data`` writes source, quality report, panel and market facts.
-2. ``_features``, ``_labels``, ``_regimes`` compute what the model sees and should learn.
+2. ``feature_stage``, ``_labels``, ``regime_stage`` compute what the model sees and should learn.
 3. ``_fit`` plans purged folds on label spans, trains, and tabulates the signal.
 4. The run is entered in the registries last: what stands there is whole.
 """
@@ -16,23 +16,18 @@ import pandas as pd
 from quant_engine.artifacts.kinds.bundle import Bundle
 from quant_engine.artifacts.kinds.model import MODEL
 from quant_engine.artifacts.kinds.panel import FEATURE_PANEL, LABEL_PANEL
-from quant_engine.artifacts.kinds.training import OOS, REGIME, TRAINING_REPORT
+from quant_engine.artifacts.kinds.training import OOS, TRAINING_REPORT
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.core.errors import ConfigError, DataError
 from quant_engine.core.panel import LabelPanel, Panel
 from quant_engine.core.tracks import ScoreSource
 from quant_engine.data.loader import local_config
 from quant_engine.data.providers.scan import scan
-from quant_engine.data.universe import total_returns
 from quant_engine.features.labels import forward_labels
-from quant_engine.features.pipeline import compute_features
 from quant_engine.features.sets import FeatureSet
-from quant_engine.features.volatility import trailing_volatility
-from quant_engine.models.inputs import FeatureSchema, ModelFeatures
 from quant_engine.models.serialization import dump
 from quant_engine.models.trainer import TrainResult
 from quant_engine.models.trainer import train as train_model
-from quant_engine.regime.detector import detect_regimes
 from quant_engine.stats.signal import (
     ic_by_horizon,
     ic_by_year,
@@ -44,6 +39,12 @@ from quant_engine.stats.splits import Fold, picture, walk_forward
 from quant_engine.workflows.config import TrainConfig
 from quant_engine.workflows.context import Stages, Workspace, new_run_id
 from quant_engine.workflows.data import LoadedData, Location, data_facts, load_data
+from quant_engine.workflows.inputs import (
+    feature_stage,
+    feature_version,
+    market_features,
+    regime_stage,
+)
 from quant_engine.workflows.model_registry import ModelRegistry, ModelVersion
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
@@ -83,35 +84,15 @@ def train(
     if dry_run:
         return _plan(workspace, config, location, feature_set)
     data = load_data(workspace, config.data, location)
-    facts = {
-        **data_facts(data, score_source=ScoreSource.MODEL, seed=config.seed),
-        "feature_version": feature_version(feature_set),
-    }
+    facts = data_facts(data, score_source=ScoreSource.MODEL, seed=config.seed)
     stages = Stages(workspace, facts)
     stages.written.extend(data.refs.values())
     refs = dict(data.refs)
-    refs |= _features(workspace, stages, data, feature_set)
+    refs |= feature_stage(workspace, stages, data, feature_set)
     refs |= _labels(workspace, stages, data, config)
-    refs |= _regimes(workspace, stages, data, config)
+    refs |= regime_stage(workspace, stages, data, config.regime)
     refs |= _fit(workspace, stages, refs, data, config, feature_set)
     return _finish(workspace, stages, refs, data, config, location, register=register)
-
-
-def _features(
-    workspace: Workspace, stages: Stages, data: LoadedData, feature_set: FeatureSet
-) -> dict[str, ArtifactRef]:
-    return stages.run(
-        "train.features",
-        lambda: {
-            "features": (
-                FEATURE_PANEL,
-                compute_features(data.panel, feature_set, progress=workspace.progress),
-            )
-        },
-        packages=FEATURE_PANEL.packages,
-        config=feature_set.content(),
-        inputs=(data.refs["panel"],),
-    )
 
 
 def _labels(
@@ -128,33 +109,10 @@ def _labels(
         return {"labels": (LABEL_PANEL, labels)}
 
     return stages.run(
-        "train.labels",
+        "labels",
         compute,
         packages=LABEL_PANEL.packages,
         config=config.labels.content(),
-        inputs=(data.refs["panel"], data.refs["market"]),
-    )
-
-
-def _regimes(
-    workspace: Workspace, stages: Stages, data: LoadedData, config: TrainConfig
-) -> dict[str, ArtifactRef]:
-    def compute() -> dict[str, tuple[object, object]]:
-        with workspace.progress.stage("regimes", 1):
-            frame = detect_regimes(
-                data.market_returns,
-                data.total_returns,
-                config.regime,
-                sessions=data.panel.time.values,
-            )
-        table = frame.rename_axis("session").reset_index()
-        return {"regimes": (REGIME, Bundle({"regimes": table}))}
-
-    return stages.run(
-        "train.regimes",
-        compute,
-        packages=REGIME.packages,
-        config=config.regime.content(),
         inputs=(data.refs["panel"], data.refs["market"]),
     )
 
@@ -209,39 +167,11 @@ def _fit(
             data.refs["panel"],
             data.refs["market"],
         ),
-        facts={"model_name": "+".join(config.model.columns)},
+        facts={
+            "model_name": "+".join(config.model.columns),
+            "feature_version": feature_version(feature_set),
+        },
     )
-
-
-def feature_version(feature_set: FeatureSet) -> str:
-    """Return name, version and beginning of the id of a feature set."""
-    return f"{feature_set.name}/{feature_set.version}/{feature_set.set_id()[:12]}"
-
-
-def market_features(features: Panel, feature_set: FeatureSet, panel: Panel) -> ModelFeatures:
-    """Put features, their identity and the trailing volatility together.
-
-    Parameters
-    ----------
-    features : Panel
-        Feature panel (T, N).
-    feature_set : FeatureSet
-        Its definition.
-    panel : Panel
-        The market panel they were computed from.
-
-    Returns
-    -------
-    ModelFeatures
-        Input of trainer and predictor.
-    """
-    schema = FeatureSchema(
-        set_id=feature_set.set_id(),
-        names=feature_set.names,
-        causality=tuple(spec.causality.value for spec in feature_set.features),
-    )
-    volatility = trailing_volatility(total_returns(panel))
-    return ModelFeatures(features.only_fields(feature_set.names), schema, volatility)
 
 
 def pick_target(labels: Panel, config: TrainConfig) -> str:

@@ -123,9 +123,7 @@ def run_script(
     return CompletedRun(process.returncode, stdout, stderr)
 
 
-def call_main(
-    args: Sequence[str], cwd: Path, env: Mapping[str, str] | None = None
-) -> CompletedRun:
+def call_main(args: Sequence[str], cwd: Path, env: Mapping[str, str] | None = None) -> CompletedRun:
     """Call a command's main function in this process: no start-up time, same text and code."""
     script, *rest = (str(arg) for arg in args)
     stdout, stderr = io.StringIO(), io.StringIO()
@@ -199,9 +197,7 @@ def working_folder(folder: Path) -> Path:
     return folder
 
 
-def write_prices(
-    folder: Path, frames: Mapping[str, pd.DataFrame], *, suffix: str = ".csv"
-) -> Path:
+def write_prices(folder: Path, frames: Mapping[str, pd.DataFrame], *, suffix: str = ".csv") -> Path:
     """Write one price file per symbol."""
     folder.mkdir(parents=True, exist_ok=True)
     for ticker, frame in frames.items():
@@ -242,9 +238,7 @@ def work(tmp_path: Path) -> Path:
     return working_folder(tmp_path / "work")
 
 
-def built_once(
-    factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]
-) -> Path:
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
     """Build a folder once for all processes of a test run; later users only read it."""
     base = factory.getbasetemp()
     root = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base

@@ -186,6 +186,7 @@ def test_no_label_of_a_figure_is_cut_off(visit, width) -> None:
         })"""
     )
     assert cut == []
+    assert page.locator("[data-figure] .main-svg text").count() > 150
 
 
 @pytest.mark.parametrize("width", [390, 1440])

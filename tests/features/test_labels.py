@@ -205,10 +205,6 @@ def test_a_delisting_inside_the_span_pays_the_terminal_return():
     assert label(terminal_return=-0.5) == pytest.approx(11.0 * 0.5 / 10.0 - 1.0)
     assert label() == pytest.approx(11.0 * 0.7 / 10.0 - 1.0)
     assert label(reason="merger") == pytest.approx(0.1)
-    # Stated by its last session instead.
-    by_last = table.rename(columns={"session": "session"}).assign(terminal_return=-0.5)
-    got = forward_labels(halted_panel(), config, delistings=by_last)
-    assert got.values.field("fwd_ret_2s")[0, 0] == pytest.approx(11.0 * 0.5 / 10.0 - 1.0)
     # Delisted after the exit session: only a halt so far.
     assert label(session="2020-01-08", terminal_return=-0.5) == pytest.approx(0.1)
 

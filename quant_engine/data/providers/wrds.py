@@ -16,6 +16,7 @@ import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,17 @@ from quant_engine.core.registry import PluginMetadata
 from quant_engine.data.bars import LoadedBars, canonical_ticker
 from quant_engine.data.providers.registry import PROVIDERS, Availability, BarQuery, Provider
 
-__all__ = ["BARS_SQL", "DELISTINGS_SQL", "WrdsConfig", "WrdsProvider", "bars_from_crsp"]
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+__all__ = [
+    "BARS_SQL",
+    "DELISTINGS_SQL",
+    "WrdsConfig",
+    "WrdsProvider",
+    "bars_from_crsp",
+    "run_on",
+]
 
 # Every PERMNO that ever carried one of the tickers inside the range, with its whole history there.
 BARS_SQL = """
@@ -219,7 +230,10 @@ class WrdsProvider:
             )
         run = self.run or _connect(self.config)
         names = tuple(canonical_ticker(t).split(".")[0] for t in query.tickers)
-        bounds = {"start": query.start or _FIRST_DAY, "end": query.end or _LAST_DAY}
+        bounds = {
+            "start": _FIRST_DAY if query.start is None else query.start.isoformat(),
+            "end": _LAST_DAY if query.end is None else query.end.isoformat(),
+        }
         daily = run(BARS_SQL, {"tickers": names, **bounds})
         if daily.empty:
             raise SourceUnavailableError(
@@ -283,7 +297,6 @@ def _floats(column: pd.Series) -> np.ndarray:
 
 def _connect(config: WrdsConfig) -> RunQuery:
     import sqlalchemy  # noqa: PLC0415  optional extra
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     url = sqlalchemy.URL.create(
         "postgresql+psycopg",
@@ -293,7 +306,24 @@ def _connect(config: WrdsConfig) -> RunQuery:
         database=config.database,
         query={"sslmode": "require", "connect_timeout": str(config.connect_timeout_s)},
     )
-    engine = sqlalchemy.create_engine(url)
+    return run_on(sqlalchemy.create_engine(url))
+
+
+def run_on(engine: Engine) -> RunQuery:
+    """Return a function that runs parameterised statements on a database.
+
+    Parameters
+    ----------
+    engine : sqlalchemy.Engine
+        Any database with CRSP's tables.
+
+    Returns
+    -------
+    callable
+        ``run(sql, parameters)``; tuples become ``in (...)`` lists.
+    """
+    import sqlalchemy  # noqa: PLC0415  optional extra
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
     def run(sql: str, parameters: Mapping[str, object]) -> pd.DataFrame:
         lists = [name for name, value in parameters.items() if isinstance(value, tuple)]

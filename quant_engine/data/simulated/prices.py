@@ -75,7 +75,7 @@ def simulate_bars(
     streams : Streams
         Its random streams.
     overnight, intraday : ndarray, shape (R, N)
-        Simple total returns of both half-sessions, fraction.
+        Simple total returns, fraction.
     total_vol : ndarray, shape (R, N)
         Conditional standard deviation of the session's return.
     liquidity : ndarray, shape (R, N)
@@ -89,10 +89,9 @@ def simulate_bars(
         Raw and split-adjusted bars with size, spread and corporate actions.
     """
     spec = config.corporate
-    n_rows, n_assets = overnight.shape
-    start_price, start_size = _initial_levels(streams, n_assets)
-    payout = _dividend_payouts(spec, streams, n_rows, lives)
-    path = np.empty((2, n_rows, n_assets))
+    start_price, start_size = _initial_levels(streams, config.n_assets)
+    payout = _dividend_payouts(spec, streams, overnight.shape[0], lives)
+    path = np.empty((2, *overnight.shape))
     price_paths(np.stack([overnight, intraday]), payout, lives.rows, start_price, path)
     open_, close = path
     cash = np.where(payout > 0.0, payout * _previous(close), np.where(lives.living, 0.0, np.nan))

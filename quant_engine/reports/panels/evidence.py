@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from quant_engine.reports.figures.evidence import coverage_figure, fold_figure
-from quant_engine.reports.formats import COUNT, PERCENT2, SIGNED_IC
+from quant_engine.reports.formats import COUNT, DAYS, PERCENT2, SIGNED_IC
 from quant_engine.reports.glossary import METRICS, TERMS
-from quant_engine.reports.markup import EMPTY, Markup, el, join
+from quant_engine.reports.markup import Markup, el, join
 from quant_engine.reports.panels.parts import (
     Column,
     absent_panel,
@@ -119,32 +119,18 @@ def coverage_panel(data: TearSheetData) -> Markup:
     coverage = data.dataset.coverage
     if coverage is None or coverage.empty:
         return absent_panel("coverage", title, data.why_absent("coverage"), span=7)
-    share = coverage["share_covered"].astype(float)
-    note = join(
-        [
-            "Share of members with a price: mean ",
-            value("coverage.mean", float(share.mean()), PERCENT2),
-            ", lowest ",
-            value("coverage.lowest", float(share.min()), PERCENT2),
-            " on ",
-            value("coverage.lowest_session", share.idxmin()),
-            ".",
-        ]
-        if share.notna().any()
-        else []
-    )
     label = "Number of assets and universe members; share of members with a price below."
     slot = chart("coverage", coverage_figure(coverage), label=label)
-    return panel("coverage", title, slot, span=7, note=note)
+    return panel("coverage", title, slot, span=7)
 
 
 def quality_panel(data: TearSheetData) -> Markup:
-    """Findings of the data quality rules, and what the dataset does not hold.
+    """Coverage in figures, findings of the data quality rules, what the dataset does not hold.
 
     Parameters
     ----------
     data : TearSheetData
-        Uses ``quality_findings`` and ``dataset.absences``.
+        Uses ``dataset.coverage``, ``quality_findings`` and ``dataset.absences``.
 
     Returns
     -------
@@ -152,33 +138,47 @@ def quality_panel(data: TearSheetData) -> Markup:
         Panel.
     """
     title = "Data quality"
-    findings = data.quality_findings
-    absences = (
-        join(
-            [
-                el("h4", "Not in this dataset"),
-                sentences("dataset.absences", data.dataset.absences),
-            ]
-        )
-        if data.dataset.absences
-        else EMPTY
+    absences = data.dataset.absences
+    facts = _coverage_facts(data)
+    if data.quality_findings is None and not absences and facts is None:
+        return absent_panel("quality", title, data.why_absent("quality_findings"), span=5)
+    missing = (
+        join([el("h4", "Not in this dataset"), sentences("dataset.absences", absences)])
+        if absences
+        else None
     )
+    return panel("quality", title, facts, _findings(data), missing, span=5)
+
+
+def _findings(data: TearSheetData) -> Markup:
+    findings = data.quality_findings
     if findings is None:
-        reason = data.why_absent("quality_findings")
-        if not data.dataset.absences:
-            return absent_panel("quality", title, reason, span=5)
-        return panel("quality", title, el("p", reason, class_="note"), absences, span=5)
+        return el("p", data.why_absent("quality_findings"), class_="note")
+    if findings.empty:
+        return el("p", "Every quality rule was evaluated; none found anything.", class_="note")
     columns = [
         Column("rule", "Rule"),
         Column("severity", "Severity"),
         Column("n_findings", "Findings", COUNT),
     ]
-    body = (
-        table("quality", findings, columns, caption="Findings by rule", row_key="rule")
-        if len(findings)
-        else el("p", "Every rule was evaluated; none found anything.", class_="note")
-    )
-    return panel("quality", title, body, absences, span=5)
+    return table("quality", findings, columns, caption="Findings by rule", row_key="rule")
+
+
+def _coverage_facts(data: TearSheetData) -> Markup | None:
+    coverage = data.dataset.coverage
+    if coverage is None or coverage["share_covered"].notna().sum() == 0:
+        return None
+    share = coverage["share_covered"].astype(float)
+    entries = [
+        ("Sessions", value("coverage.n_sessions", len(coverage), COUNT)),
+        ("Assets, mean", value("coverage.assets", float(coverage["n_assets"].mean()), DAYS)),
+        ("Members, mean", value("coverage.members", float(coverage["n_members"].mean()), DAYS)),
+        ("Covered, mean", value("coverage.mean", float(share.mean()), PERCENT2)),
+        ("Covered, lowest", value("coverage.lowest", float(share.min()), PERCENT2)),
+        ("Lowest on", value("coverage.lowest_session", share.idxmin(), class_="nowrap")),
+    ]
+    pairs = (el("div", el("dt", label), el("dd", content)) for label, content in entries)
+    return el("dl", *pairs, class_="facts thirds")
 
 
 def lineage_panel(data: TearSheetData) -> Markup:

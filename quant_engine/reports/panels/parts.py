@@ -17,7 +17,7 @@ import plotly.graph_objects as go
 
 from quant_engine.core.arrays import FloatVector
 from quant_engine.reports.decimate import even_positions
-from quant_engine.reports.formats import NumberFormat, exact_text, is_absent, value_text
+from quant_engine.reports.formats import COUNT, NumberFormat, exact_text, is_absent, value_text
 from quant_engine.reports.glossary import METRICS
 from quant_engine.reports.markup import Markup, el, join
 from quant_engine.reports.tearsheet_data import TearSheetData
@@ -152,9 +152,11 @@ def metric_value(
     Markup
         The value, or ``n/a``.
     """
+    content = data.summary.get(name)
     if number_format is None and name in METRICS:
         number_format = METRICS[name].number_format
-    content = data.summary.get(name)
+    elif number_format is None and isinstance(content, int) and not isinstance(content, bool):
+        number_format = COUNT
     return value(f"summary.{name}", content, number_format, tag=tag, class_=class_)
 
 
@@ -174,7 +176,7 @@ def term(name: str, label: str | None = None) -> Markup:
         A link, or plain text for a metric that has no definition.
     """
     if name not in METRICS:
-        return el("span", label or name.replace("_", " "))
+        return el("span", label or name.removeprefix("n_").replace("_", " ").capitalize())
     return el("a", label or METRICS[name].label, class_="term", href=f"#g-{name}")
 
 
@@ -229,6 +231,7 @@ def table(
         el("caption", caption, class_="hidden-text"),
         el("thead", el("tr", *heads)),
         el("tbody", *lines),
+        style=f"--rows:{len(lines) + 1}",
     )
     return el("div", body, class_="scroll", tabindex="0", role="region", aria_label=caption)
 

@@ -1,0 +1,132 @@
+"""Model inputs as stages that training and prediction share: features and regimes.
+
+Both call the same functions under the same stage names, so equal data gives one artifact, and the
+columns of training and prediction cannot differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quant_engine.artifacts.kinds.bundle import Bundle
+from quant_engine.artifacts.kinds.panel import FEATURE_PANEL
+from quant_engine.artifacts.kinds.training import REGIME
+from quant_engine.artifacts.manifest import ArtifactRef
+from quant_engine.core.panel import Panel
+from quant_engine.data.universe import total_returns
+from quant_engine.features.pipeline import compute_features
+from quant_engine.features.sets import FeatureSet
+from quant_engine.features.volatility import trailing_volatility
+from quant_engine.models.inputs import FeatureSchema, ModelFeatures
+from quant_engine.regime.detector import RegimeConfig, detect_regimes
+from quant_engine.workflows.context import Stages, Workspace
+from quant_engine.workflows.data import LoadedData
+
+
+def feature_stage(
+    workspace: Workspace, stages: Stages, data: LoadedData, feature_set: FeatureSet
+) -> dict[str, ArtifactRef]:
+    """Compute the feature panel of a market.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Progress.
+    stages : Stages
+        Writes the artifact.
+    data : LoadedData
+        The market.
+    feature_set : FeatureSet
+        What to compute.
+
+    Returns
+    -------
+    dict of str to ArtifactRef
+        Role ``features``.
+    """
+
+    def compute() -> dict[str, tuple[Any, Any]]:
+        panel = compute_features(data.panel, feature_set, progress=workspace.progress)
+        return {"features": (FEATURE_PANEL, panel)}
+
+    return stages.run(
+        "features",
+        compute,
+        packages=FEATURE_PANEL.packages,
+        config=feature_set.content(),
+        inputs=(data.refs["panel"],),
+        facts={"feature_version": feature_version(feature_set)},
+    )
+
+
+def regime_stage(
+    workspace: Workspace, stages: Stages, data: LoadedData, config: RegimeConfig
+) -> dict[str, ArtifactRef]:
+    """Detect the regimes of a market, filtered only.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Progress.
+    stages : Stages
+        Writes the artifact.
+    data : LoadedData
+        The market.
+    config : RegimeConfig
+        Detector.
+
+    Returns
+    -------
+    dict of str to ArtifactRef
+        Role ``regimes``.
+    """
+
+    def compute() -> dict[str, tuple[Any, Any]]:
+        with workspace.progress.stage("regimes", 1):
+            frame = detect_regimes(
+                data.market_returns,
+                data.total_returns,
+                config,
+                sessions=data.panel.time.values,
+            )
+        table = frame.rename_axis("session").reset_index()
+        return {"regimes": (REGIME, Bundle({"regimes": table}))}
+
+    return stages.run(
+        "regimes",
+        compute,
+        packages=REGIME.packages,
+        config=config.content(),
+        inputs=(data.refs["panel"], data.refs["market"]),
+    )
+
+
+def feature_version(feature_set: FeatureSet) -> str:
+    """Return name, version and beginning of the id of a feature set."""
+    return f"{feature_set.name}/{feature_set.version}/{feature_set.set_id()[:12]}"
+
+
+def market_features(features: Panel, feature_set: FeatureSet, panel: Panel) -> ModelFeatures:
+    """Put features, their identity and the trailing volatility together.
+
+    Parameters
+    ----------
+    features : Panel
+        Feature panel (T, N).
+    feature_set : FeatureSet
+        Its definition.
+    panel : Panel
+        The market panel they were computed from.
+
+    Returns
+    -------
+    ModelFeatures
+        Input of trainer and predictor.
+    """
+    schema = FeatureSchema(
+        set_id=feature_set.set_id(),
+        names=feature_set.names,
+        causality=tuple(spec.causality for spec in feature_set.features),
+    )
+    volatility = trailing_volatility(total_returns(panel))
+    return ModelFeatures(features.only_fields(feature_set.names), schema, volatility)
