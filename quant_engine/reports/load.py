@@ -245,7 +245,9 @@ def _months(daily: pd.DataFrame) -> pd.DataFrame:
     return frame.astype({"year": "int64", "month": "int64"})
 
 
-def _findings(quality: Bundle) -> pd.DataFrame:
+def _findings(quality: Bundle) -> pd.DataFrame | None:
+    if quality.documents["summary"]["profile"] is None:
+        return None
     table = quality.tables["by_rule"]
     return pd.DataFrame(
         {
@@ -296,7 +298,10 @@ def _warnings(validation: Bundle) -> tuple[str, ...]:
 
 
 def _absences(facts: Mapping[str, Any]) -> dict[str, str]:
-    reasons = {"cost_share_of_gross": "The gross profit is not positive, so it has no cost share."}
+    reasons = {
+        "quality_findings": "The market is simulated, so no quality profile was applied.",
+        "cost_share_of_gross": "The gross profit is not positive, so it has no cost share.",
+    }
     if not facts["has_membership"]:
         sentence = "No membership history was given, so the share of members covered is unknown."
         reasons |= {"coverage": sentence, "coverage_mean": sentence}

@@ -368,38 +368,237 @@ class TestPlantedLeaks:
         assert caught.value.got.detector in ("prefix", "poison")
 
 
+def leak_seen_by_poison_alone(panel):
+    """Blank prices that triple later; in the true data none does, so cutting it off is harmless."""
+    prices = closes(panel)
+    best_later = prices[::-1].expanding().max()[::-1]
+    return prices.where(best_later / prices < 3)
+
+
+def leak_seen_by_prefix_alone(panel):
+    """Position relative to the end of the data: no value of a later row is read."""
+    return np.arange(len(panel.time)) / len(panel.time)
+
+
 class TestBothDetectorsAreNeeded:
-    def detectors(self, fn, monkeypatch, without: str) -> bool:
-        """True when the leak is caught although one detector sees the true data."""
-        with monkeypatch.context() as patch:
-            if without == "poison":
-                patch.setattr(
-                    "quant_engine.testing.lookahead.poison_future", lambda panel, *, cut, seed: panel
-                )
-            else:
-                patch.setattr(Panel, "rows", lambda self, start, stop: self)
-            try:
+    def test_poison(self):
+        pd.testing.assert_frame_equal(leak_seen_by_poison_alone(market()), closes(market()))
+        with pytest.raises(LeakFoundError) as caught:
+            audit(leak_seen_by_poison_alone, count=8)
+        assert caught.value.got.detector == "poison"
+
+    def test_prefix(self):
+        with pytest.raises(LeakFoundError) as caught:
+            audit(leak_seen_by_prefix_alone)
+        assert caught.value.got.detector == "prefix"
+        poisoned = poison_future(market(), cut=100, seed=1)
+        same = leak_seen_by_prefix_alone(market()) == leak_seen_by_prefix_alone(poisoned)
+        assert same.all()
+
+    def test_one_row_would_miss_a_full_sample_limit(self):
+        """The reason for ten rows: few past values stand at the limit."""
+        panel = market()
+        limits = [np.nanquantile(returns(p), [0.02, 0.98]) for p in (panel, panel.rows(0, 101))]
+        assert (limits[0] != limits[1]).all()
+        values = leak_full_sample_winsor(panel)
+        shorter = leak_full_sample_winsor(panel.rows(0, 101))
+        pd.testing.assert_frame_equal(values.iloc[100:101], shorter.iloc[100:101], check_freq=False)
+        assert not values.iloc[91:101].equals(shorter.iloc[91:101])
+
+
+class TestReport:
+    def test_the_first_difference_is_named(self):
+        def late_leak(panel):
+            """Leaks in one field, for one asset, on the last two rows before the end."""
+            values = np.array(panel.field("close"))
+            values[-2:, 3] = -1.0
+            return {"clean": panel.field("open"), "late": values}
+
+        with pytest.raises(LeakFoundError) as caught:
+            assert_prefix_invariant(late_leak, market(), cuts=[100], seed=0)
+        found = caught.value.got
+        session = str(market().time.values[99])
+        assert (found.detector, found.field, found.session) == ("prefix", "late", session)
+        assert (found.asset, found.cut) == ("T03@US#1", str(market().time.values[100]))
+        assert (found.before, found.after) == (market().field("close")[99, 3], -1.0)
+        assert f"late at {session} of T03@US#1" in str(caught.value)
+
+    def test_masks_groups_and_texts_are_compared_too(self):
+        def mask_of_the_end(panel):
+            return panel.with_masks(
+                {"member": np.tile(panel.mask("member")[-1], (len(panel.time), 1))}
+            )
+
+        def group_of_the_end(panel):
+            codes = np.tile(
+                (panel.group("sector").codes[-1:] + len(panel.time)) % 3, (len(panel.time), 1)
+            )
+            return panel.with_groups({"sector": GroupTable(codes, ("a", "b", "c"))})
+
+        def text_of_the_end(panel):
+            last = "up" if np.nansum(panel.field("char_00")[-1]) > 0 else "down"
+            return pd.DataFrame({"x": 1.0, "trend": last}, panel.time.index)
+
+        for fn, name in ((mask_of_the_end, "mask member"), (group_of_the_end, "group sector")):
+            with pytest.raises(LeakFoundError) as caught:
                 audit(fn)
-            except LeakFoundError:
-                return True
-            return False
+            assert caught.value.got.field == name
+        with pytest.raises(LeakFoundError) as caught:
+            audit(text_of_the_end, count=8)
+        assert caught.value.got.field == "trend"
 
-    def test_a_leak_through_later_values_alone_needs_poison(self, monkeypatch):
-        """It reads a later row only where there is one, and ignores its absence."""
+    def test_a_lost_row_is_a_difference(self):
+        def without_last_rows(panel):
+            return panel.only_fields(["close"]).to_long().iloc[:-50]
 
-        def fn(panel):
+        with pytest.raises(LeakFoundError) as caught:
+            audit(without_last_rows)
+        assert caught.value.got.after is None
+
+    def test_the_last_bit_and_the_sign_of_zero_count(self):
+        def last_bit(panel):
             values = panel.field("close")
-            ahead = np.vstack([values[1:], values[-1:]])
-            return np.where(len(values) == T, np.where(ahead > 0, values, np.nan) + 0 * ahead, values)
+            return np.nextafter(values, np.inf) if len(values) == T else values
 
-        def changed(panel):
-            values = panel.field("close")
-            later = values[150:].sum() if len(values) == T else 0.0
-            return np.where(np.isclose(later, market().field("close")[150:].sum()), values, values + 1)
+        def negative_zero(panel):
+            return np.full(panel.shape, 0.0 if len(panel.time) == T else -0.0)
 
-        del fn
-        assert not self.detectors(changed, monkeypatch, without="poison") or True
+        for fn in (last_bit, negative_zero):
+            with pytest.raises(LeakFoundError):
+                audit(fn)
 
-    def test_survivors_are_found_by_either(self, monkeypatch):
-        for without in ("poison", "prefix"):
-            assert self.detectors(leak_dropped_by_future_missingness, monkeypatch, without)
+
+class TestRefusals:
+    def test_a_function_that_is_not_repeatable(self):
+        rng = np.random.default_rng(0)
+        with pytest.raises(ConformanceError) as caught:
+            audit(lambda panel: rng.normal(size=panel.shape))
+        assert caught.value.rule == "repeatable"
+        assert not isinstance(caught.value, LeakFoundError)
+
+    def test_a_warm_up_longer_than_the_past_proves_nothing(self):
+        def long_warmup(panel):
+            return {"short": closes(panel).to_numpy(), "long": closes(panel).shift(150).to_numpy()}
+
+        with pytest.raises(ConformanceError) as caught:
+            audit(long_warmup)
+        assert caught.value.rule == "something to compare"
+        assert "['long']" in str(caught.value)
+
+    def test_arrays_without_labels_need_every_row(self):
+        with pytest.raises(ConformanceError) as caught:
+            audit(lambda panel: panel.field("close")[10:])
+        assert caught.value.rule == "one row per time"
+
+    @pytest.mark.parametrize("make", [
+        lambda panel: pd.DataFrame({"x": np.arange(len(panel.time))}),
+        lambda panel: pd.concat([closes(panel), closes(panel)]),
+    ])  # fmt: skip
+    def test_frames_need_times_without_repetition(self, make):
+        with pytest.raises(ConformanceError) as caught:
+            audit(make)
+        assert caught.value.rule == "labelled rows"
+
+    @pytest.mark.parametrize("cuts", [[], [8], [T - 1], [-1], [100, T]])
+    def test_cuts_need_rows_before_and_after(self, cuts):
+        with pytest.raises(ConfigError, match="cuts: wanted row positions from 9 to 158"):
+            assert_prefix_invariant(closes, market(), cuts=cuts, seed=0)
+
+    def test_fewer_than_ten_rows(self):
+        with pytest.raises(ConfigError, match="rows: wanted at least 10, got 9"):
+            assert_prefix_invariant(closes, market(), cuts=[50], seed=0, rows=9)
+
+    def test_an_error_of_the_function_says_where_it_happened(self):
+        def fails_on_less(panel):
+            if len(panel.time) < T:
+                raise ZeroDivisionError("no")
+            return panel.field("close")
+
+        with pytest.raises(ZeroDivisionError) as caught:
+            audit(fails_on_less)
+        assert "while fails_on_less ran on prefix at cut 2019" in caught.value.__notes__[0]
+
+
+class TestPoison:
+    def test_the_past_is_the_same_bits_and_the_future_is_another_one(self):
+        panel = market()
+        poisoned = poison_future(panel, cut=90, seed=3)
+        assert (poisoned.time, poisoned.asset_ids) == (panel.time, panel.asset_ids)
+        for name, values in panel.fields.items():
+            other = poisoned.field(name)
+            assert other.dtype == values.dtype
+            assert other[:91].tobytes() == values[:91].tobytes()
+            present = ~np.isnan(values[91:]) & ~np.isnan(other[91:])
+            assert present.sum() > 200
+            assert (values[91:][present] != other[91:][present]).all()
+        for name, mask in panel.masks.items():
+            assert (poisoned.mask(name)[:91] == mask[:91]).all()
+            assert (poisoned.mask(name)[91:] != mask[91:]).mean() > 0.2
+        codes = panel.group("sector").codes
+        assert (poisoned.group("sector").codes[:91] == codes[:91]).all()
+        assert (poisoned.group("sector").codes[91:] != codes[91:]).mean() > 0.4
+
+    def test_bars_stay_well_formed_and_positive(self):
+        poisoned = poison_future(market(), cut=20, seed=5)
+        bars = {
+            name: poisoned.field(name)[21:] for name in ("open", "high", "low", "close", "volume")
+        }
+        known = ~np.isnan(bars["close"])
+        assert (bars["high"] >= np.maximum(bars["open"], bars["close"]))[known].all()
+        assert (bars["low"] <= np.minimum(bars["open"], bars["close"]))[known].all()
+        assert (bars["low"][known] > 0).all()
+        assert (bars["volume"][known] > 0).all()
+
+    def test_missing_cells_are_drawn_anew_and_some_assets_vanish(self):
+        panel = market(n_assets=60)
+        poisoned = poison_future(panel, cut=60, seed=2)
+        before, after = (np.isnan(p.field("close")[61:]) for p in (panel, poisoned))
+        assert (before & ~after).any()
+        assert (~before & after).any()
+        assert after[-1].mean() > 0.15
+        assert not (poisoned.mask("tradable")[61:] & after).any()
+
+    def test_seeds(self):
+        one, two, three = (
+            poison_future(market(), cut=50, seed=s).field("close") for s in (1, 1, 2)
+        )
+        assert one.tobytes() == two.tobytes()
+        assert one.tobytes() != three.tobytes()
+
+    def test_assets_and_fields_that_were_never_seen(self):
+        values = np.full((30, 2), np.nan)
+        values[:, 1] = 5.0
+        axis = TimeAxis.sessions(np.datetime64("2020-01-01") + np.arange(30))
+        panel = Panel(axis, ("A", "B"), {"close": values, "empty": np.full((30, 2), np.nan)})
+        poisoned = poison_future(panel, cut=10, seed=0)
+        assert np.isfinite(poisoned.field("close")[11:]).any(axis=0).all()
+        assert np.isfinite(poisoned.field("empty")[11:]).any()
+
+    def test_the_true_panel_is_left_alone(self):
+        panel = market()
+        before = {name: values.tobytes() for name, values in panel.fields.items()}
+        poison_future(panel, cut=30, seed=1)
+        assert {name: values.tobytes() for name, values in panel.fields.items()} == before
+
+
+class TestRandomCuts:
+    def test_range_order_and_seed(self):
+        panel = market()
+        cuts = random_cuts(panel, count=30, seed=4, warmup=100)
+        assert len(cuts) == 30
+        assert list(cuts) == sorted(set(cuts))
+        assert min(cuts) >= 100
+        assert max(cuts) <= T - 2
+        assert cuts == random_cuts(panel, count=30, seed=4, warmup=100)
+        assert cuts != random_cuts(panel, count=30, seed=5, warmup=100)
+        assert len(random_cuts(panel, count=500, seed=0, warmup=100)) == T - 101
+
+    def test_no_room(self):
+        with pytest.raises(ConfigError, match="warmup"):
+            random_cuts(market(), count=1, seed=0, warmup=T - 1)
+
+
+def test_reports_can_be_compared_and_changed_copies_made():
+    report = audit(simple_returns)
+    assert dataclasses.replace(report, n_cuts=1) != report
+    assert report.fields == ("value",)
