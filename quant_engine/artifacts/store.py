@@ -13,9 +13,6 @@ the next writer sweeps, and equal inputs give an equal id.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +31,7 @@ from quant_engine.artifacts.signing import Signer
 from quant_engine.core.clock import Clock
 from quant_engine.core.errors import IntegrityError, SchemaMismatchError, StoreError
 from quant_engine.core.hashing import canonical_json, sha256_file
+from quant_engine.core.scratch import owned_folder
 
 ValueT = TypeVar("ValueT")
 _MANIFEST, _RECORD, _PAYLOAD, _TEMPORARY = "manifest.json", "record.json", "payload", ".tmp"
@@ -133,9 +131,7 @@ class ArtifactStore:
         temporary_root = self.folder / _TEMPORARY
         with explained_os_errors(self.folder):
             temporary_root.mkdir(parents=True, exist_ok=True)
-            self._sweep(temporary_root)
-            temporary = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=temporary_root))
-            try:
+            with owned_folder(temporary_root) as temporary:
                 fresh = temporary / "fresh"
                 payload = fresh / _PAYLOAD
                 payload.mkdir(parents=True)
@@ -149,8 +145,6 @@ class ArtifactStore:
                     signed=kind.signed,
                 )
                 self._publish(manifest, fresh)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
         return manifest.ref
 
     def read(self, kind: ArtifactKind[ValueT], ref: ArtifactRef) -> ValueT:
@@ -366,14 +360,6 @@ class ArtifactStore:
                 raise
         sync_folder(target.parent)
 
-    @staticmethod
-    def _sweep(temporary_root: Path) -> None:
-        """Remove what killed writers left behind; folders of living processes stay."""
-        for leftover in temporary_root.iterdir():
-            owner = leftover.name.partition("-")[0]
-            if owner.isdigit() and not _is_alive(int(owner)):
-                shutil.rmtree(leftover, ignore_errors=True)
-
 
 def _signed_text(manifest: Manifest) -> str:
     return canonical_json(manifest.content())
@@ -385,13 +371,3 @@ def _hash_payload(payload: Path) -> dict[str, str]:
         for path in sorted(payload.rglob("*"))
         if path.is_file()
     }
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

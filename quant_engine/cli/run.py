@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
@@ -78,10 +79,18 @@ def _print_outcome(
         track=outcome.track,
         dataset=outcome.dataset,
         artifacts=outcome.artifacts,
-        metrics=outcome.metrics,
+        metrics=_numbers(outcome.metrics),
         warnings=outcome.warnings,
         timings={**outcome.timings, "total_s": round(seconds, 3)},
     )
+
+
+def _numbers(metrics: dict[str, Any]) -> dict[str, float | int | None]:
+    """Return metrics as the schema promises them: numbers, or null where there is none."""
+    return {
+        name: None if value is None or not math.isfinite(value) else value + 0
+        for name, value in metrics.items()
+    }
 
 
 def _failed(command: str, args: argparse.Namespace, error: QuantEngineError, seconds: float) -> int:

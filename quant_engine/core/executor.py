@@ -8,10 +8,14 @@ temporary files that its workers map read-only.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -21,6 +25,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from quant_engine.core.errors import ConfigError
+from quant_engine.core.scratch import owned_folder
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -114,17 +119,45 @@ class ProcessExecutor:
         on_done: Callable[[], None] | None = None,
     ) -> list[ResultT]:
         """Apply ``fn`` to every item in worker processes; see :meth:`Executor.map`."""
-        with tempfile.TemporaryDirectory(prefix="quant_engine_") as folder:
-            paths = _spill(shared or _NOTHING_SHARED, Path(folder))
-            context = multiprocessing.get_context("spawn")
+        with owned_folder(Path(tempfile.gettempdir()), prefix="quant_engine_") as folder:
+            paths = _spill(shared or _NOTHING_SHARED, folder)
             workers = min(self.jobs, max(1, len(items)))
             results: list[ResultT] = []
-            with ProcessPoolExecutor(workers, mp_context=context) as pool:
+            with _pool(workers) as pool:
                 for result in pool.map(partial(_run_mapped, fn, paths), items):
                     results.append(result)
                     if on_done is not None:
                         on_done()
             return results
+
+
+@contextmanager
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Open a pool whose workers end with it: at once when interrupted, and with their parent."""
+    others = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - others:
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _end_with_parent() -> None:
+    """Watch the parent in the background: a killed parent cannot tell its workers to stop."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_wait_and_leave, args=(parent,), daemon=True).start()
+
+
+def _wait_and_leave(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def make_executor(jobs: int) -> Executor:

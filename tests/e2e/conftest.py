@@ -186,7 +186,7 @@ def leftovers(folder: Path) -> list[str]:
     return sorted(
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")
-        if path.name.endswith(".tmp") or path.parent.name == ".tmp"
+        if path.suffix == ".tmp" or path.parent.name == ".tmp"
     )
 
 

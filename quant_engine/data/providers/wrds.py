@@ -333,11 +333,12 @@ def run_on(engine: Engine) -> RunQuery:
         try:
             with engine.connect() as connection:
                 return pd.read_sql_query(statement, connection, params=values)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, pd.errors.DatabaseError) as error:
+            # pandas wraps the driver's error; the driver's first line says what happened.
             raise SourceUnavailableError(
                 "wrds",
                 wanted="an answer from WRDS",
-                got=str(error).splitlines()[0],
+                got=str(error.__cause__ or error).splitlines()[0],
                 hint="Check the account, ~/.pgpass and the network.",
             ) from error
 

@@ -121,7 +121,8 @@ def ic_year_panel(data: TearSheetData) -> Markup:
         Column("n", "Dates", COUNT),
     ]
     body = table("ic_by_year", data.ic_by_year, columns, caption="IC by year", row_key="year")
-    return panel("ic-year", title, body, span=4)
+    note = "Newey-West t of the rank IC within the year."
+    return panel("ic-year", title, body, span=4, note=note)
 
 
 def quantile_panels(data: TearSheetData) -> tuple[Markup, Markup]:
