@@ -19,6 +19,7 @@ $(BIN)/python:
 
 $(VENV)/.product: $(BIN)/python pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[kalshi]'
+	$(BIN)/qe warm-up --quiet
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.product

@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         action=RetiredFlag,
         reason="the advanced validation suite is not part of this version.",
     )
-    add_run_flags(result)
+    add_run_flags(result, settings=True)
     return result
 
 
@@ -68,8 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _work(args: argparse.Namespace) -> Outcome:
     from quant_engine.workflows.backtest import BacktestRequest, run_backtest
+    from quant_engine.workflows.config import TrainConfig
 
-    overrides = overrides_of(args)
+    overrides = overrides_of(args, foreign=TrainConfig.model_fields)
     put(overrides, "backtest.portfolio.mode", args.mode)
     if args.top is not None:
         is_share = args.top < 1

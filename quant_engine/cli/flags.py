@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,23 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def add_run_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of commands that compute: resume, parallel jobs, overrides."""
+def add_run_flags(parser: argparse.ArgumentParser, *, settings: bool = False) -> None:
+    """Add the flags of commands that compute: resume, parallel jobs, overrides.
+
+    Parameters
+    ----------
+    parser : ArgumentParser
+        Of the command.
+    settings : bool
+        Whether the command has settings of its own. Commands that go on with a recorded run take
+        its settings, and an override that would change nothing is a usage error.
+    """
     run = parser.add_argument_group("run")
     run.add_argument("--resume", action="store_true", help="reuse stages that already finished")
     run.add_argument("--dry-run", action="store_true", help="say what would be done, then stop")
     run.add_argument("--jobs", type=_positive, metavar="N", help="parallel processes (default: 2)")
+    if not settings:
+        return
     run.add_argument(
         "--set",
         action="append",
@@ -121,13 +133,16 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
+def overrides_of(args: argparse.Namespace, *, foreign: Collection[str]) -> dict[str, Any]:
     """Merge ``config.py``, the environment and ``--set`` into nested overrides.
 
     Parameters
     ----------
     args : Namespace
         Parsed arguments with ``overrides``.
+    foreign : collection of str
+        Sections of other commands. ``config.py`` and the environment serve all commands, so these
+        are passed over there; in ``--set`` they would do nothing and are left to be refused.
 
     Returns
     -------
@@ -141,6 +156,7 @@ def overrides_of(args: argparse.Namespace) -> dict[str, Any]:
 
     merged = read_config_file(Path("config.py"))
     _merge(merged, environment_overrides())
+    merged = {name: value for name, value in merged.items() if name not in foreign}
     for text in args.overrides:
         name, separator, value = text.partition("=")
         if not separator or not name:

@@ -26,9 +26,21 @@ def demo(argv: Sequence[str] | None = None) -> int:
     def work(args: argparse.Namespace) -> Outcome:
         from quant_engine.workflows.demo import demo as run_demo
 
-        return run_demo(open_workspace(args))
+        return run_demo(open_workspace(args), dry_run=args.dry_run)
 
     return execute("qe demo", parser.parse_args(argv), work)
+
+
+def warm_up(argv: Sequence[str] | None = None) -> int:
+    """Compile the numerical kernels before they are needed."""
+    parser = make_parser("qe warm-up", "Compile the numerical kernels on a tiny market.")
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.demo import warm_up as run_warm_up
+
+        return run_warm_up(open_workspace(args))
+
+    return execute("qe warm-up", parser.parse_args(argv), work)
 
 
 def artifacts(argv: Sequence[str] | None = None) -> int:
@@ -66,7 +78,7 @@ def replay(argv: Sequence[str] | None = None) -> int:
     def work(args: argparse.Namespace) -> Outcome:
         from quant_engine.workflows.replay import replay as run_replay
 
-        return run_replay(open_workspace(args), args.id)
+        return run_replay(open_workspace(args), args.id, dry_run=args.dry_run)
 
     return execute("qe replay", parser.parse_args(argv), work)
 
@@ -101,6 +113,7 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "predict": (predict.main, "latest bars to ranked predictions"),
     "backtest": (backtest.main, "out-of-sample predictions to a costed backtest and tear sheet"),
     "retrain": (retrain.main, "triggers, versions, rollback"),
+    "warm-up": (warm_up, "compile the numerical kernels before they are needed"),
     "artifacts": (artifacts, "list what the store holds"),
     "lineage": (lineage, "where an artifact came from"),
     "replay": (replay, "compute an artifact again and compare bytes"),

@@ -44,7 +44,7 @@ def _work(args: argparse.Namespace) -> Outcome:
     if args.versions:
         return retrain.versions(workspace)
     if args.rollback:
-        return retrain.rollback(workspace, horizon=args.horizon)
+        return retrain.rollback(workspace, horizon=args.horizon, dry_run=args.dry_run)
     if args.status or args.dry_run:
         return retrain.status(workspace, horizon=args.horizon)
     return retrain.retrain(workspace, horizon=args.horizon, force=args.force)

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         action=RetiredFlag,
         reason="feature sets are named lists; choose one with --features.",
     )
-    add_run_flags(result)
+    add_run_flags(result, settings=True)
     return result
 
 
@@ -58,10 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(args: argparse.Namespace) -> Outcome:
+    from quant_engine.workflows.backtest import SECTIONS as BACKTEST_SECTIONS
     from quant_engine.workflows.config import RECENCY_DECAY_PER_DAY, resolve_train_config
     from quant_engine.workflows.train import train
 
-    overrides = overrides_of(args)
+    overrides = overrides_of(args, foreign=BACKTEST_SECTIONS)
     put(overrides, "labels.horizon_sessions", args.horizon)
     put(overrides, "seed", args.seed)
     put(overrides, "feature_set", args.features)

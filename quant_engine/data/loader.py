@@ -12,6 +12,7 @@ demands a survivorship-safe universe fails when it is not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -21,6 +22,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from quant_engine.core.clock import Clock, SystemClock
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, DataError, InsufficientHistoryError
 from quant_engine.core.hashing import array_digest, sha256_json
@@ -35,13 +37,16 @@ from quant_engine.data.benchmark import (
     benchmark_of_bars,
     equal_weight_benchmark,
 )
+from quant_engine.data.cache import BarCache
 from quant_engine.data.identity import IdentityConfig, check_identity
 from quant_engine.data.panel import PanelConfig, build_panel
 from quant_engine.data.providers import BarQuery, make_provider
 from quant_engine.data.providers.local import LocalConfig, load_folder
 from quant_engine.data.quality import QualityProfile, QualityReport, check_quality
+from quant_engine.data.router import RouterConfig, load_routed
 from quant_engine.data.simulated import EquityWorld, EquityWorldConfig, simulate_equity_world
 from quant_engine.data.universe import (
+    DELISTING_COLUMNS,
     Survivorship,
     UniverseConfig,
     coverage_table,
@@ -57,6 +62,7 @@ from quant_engine.data.universe import (
 __all__ = ["LoadRequest", "MarketData", "Places", "load_market", "local_config"]
 
 SIMULATED = "simulated"
+AUTO = "auto"
 _STEPS = 5
 _DAYS_PER_YEAR = 365.25
 
@@ -67,7 +73,8 @@ class LoadRequest(FrozenConfig):
     Parameters
     ----------
     source : str
-        ``"simulated"`` or the name of a provider.
+        ``"simulated"``, the name of a provider, or ``"auto"``: cache, WRDS and Yahoo in the order
+        of trust (``data.router``).
     tickers : tuple of str
         Only these symbols; empty = all.
     columns : dict of str to str
@@ -90,6 +97,8 @@ class LoadRequest(FrozenConfig):
         Ticker in the price files -> the company's ticker in membership and sector files.
     provider : dict
         Further parameters of a provider.
+    router : RouterConfig
+        Trust and staleness for source ``auto``.
     quality : QualityProfile or None
         Rules for bars; None = the shipped profile ``default``.
     world : EquityWorldConfig or None
@@ -120,6 +129,7 @@ class LoadRequest(FrozenConfig):
     benchmark: str = "equal_weight"
     renames: dict[str, str] = Field(default_factory=dict)
     provider: dict[str, Any] = Field(default_factory=dict)
+    router: RouterConfig = RouterConfig()
     quality: QualityProfile | None = None
     world: EquityWorldConfig | None = None
     identity: IdentityConfig = IdentityConfig()
@@ -163,6 +173,8 @@ class Places:
         Folder or file of prices.
     membership, sectors, delistings, benchmark : Path or None
         Optional tables.
+    cache : Path or None
+        Folder of the bar cache, for source ``auto``.
     """
 
     bars: Path | None = None
@@ -170,6 +182,7 @@ class Places:
     sectors: Path | None = None
     delistings: Path | None = None
     benchmark: Path | None = None
+    cache: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +217,10 @@ class MarketData:
         Recognised mapping of columns.
     world : EquityWorld or None
         The simulated world with its truth.
+    display : dict of str to str
+        asset_id -> display symbol, where the identifier does not carry it (PERMNO).
+    decisions : DataFrame or None
+        Which source answered for each symbol, and why the others did not; None but for ``auto``.
     """
 
     panel: Panel
@@ -218,13 +235,15 @@ class MarketData:
     vendor: str
     columns: dict[str, str] = field(default_factory=dict)
     world: EquityWorld | None = None
+    display: dict[str, str] = field(default_factory=dict)
+    decisions: pd.DataFrame | None = None
 
     @property
     def tickers(self) -> tuple[str, ...]:
         """Display symbol of each column of the panel."""
         if self.world is not None:
             return self.world.tickers
-        return tuple(ticker_of(name) for name in self.panel.asset_ids)
+        return tuple(self.display.get(name, ticker_of(name)) for name in self.panel.asset_ids)
 
     def content_digest(self) -> str:
         """Hash what the market says (panel, benchmark, delistings), whatever its files are called.
@@ -257,6 +276,7 @@ def load_market(
     places: Places | None = None,
     *,
     as_of: date | None = None,
+    clock: Clock | None = None,
     progress: Progress = SILENT,
 ) -> MarketData:
     """Load a market as a request describes it.
@@ -269,6 +289,8 @@ def load_market(
         Where files lie.
     as_of : date, optional
         Bars dated after it are rejected as future; None = not checked.
+    clock : Clock, optional
+        Decides how old a cached series is (source ``auto``); the machine's by default.
     progress : Progress
         Listener.
 
@@ -293,9 +315,9 @@ def load_market(
     where = places or Places()
     if request.source == SIMULATED:
         with progress.stage("simulate market", 1):
-            market = _simulated(request)
+            market = _simulated(request, where)
     else:
-        market = _from_provider(request, where, as_of, progress)
+        market = _from_provider(request, where, as_of, clock or SystemClock(), progress)
     if request.require_survivorship_safe and not market.survivorship.safe:
         raise DataError(
             "survivorship",
@@ -307,13 +329,17 @@ def load_market(
 
 
 def _from_provider(
-    request: LoadRequest, places: Places, as_of: date | None, progress: Progress
+    request: LoadRequest,
+    places: Places,
+    as_of: date | None,
+    clock: Clock,
+    progress: Progress,
 ) -> MarketData:
     request = request.completed(SpecCatalog.default())
     if request.quality is None:  # completed() fills it; this tells the type checker
         raise ConfigError("quality", wanted="a profile", got=None, hint="Name one.")
     with progress.stage("load bars", _STEPS) as stage:
-        raw = _load_bars(request, places)
+        raw, decisions = _load_bars(request, request.quality, places, clock)
         stage.advance()
         identity = check_identity(raw, request.identity)
         stage.advance()
@@ -325,7 +351,9 @@ def _from_provider(
         )
         notes = [*built.notes, *identity.warnings()]
         stage.advance()
-        market = _with_universe(request, places, built.panel, notes)
+        if decisions is not None:
+            notes.extend(_decision_notes(decisions))
+        market = _with_universe(request, places, raw, built.panel, notes)
         stage.advance()
     panel, benchmark, delistings, coverage, survivorship = market
     return MarketData(
@@ -340,10 +368,24 @@ def _from_provider(
         notes=tuple(notes),
         vendor=raw.vendor,
         columns=dict(raw.columns),
+        display=dict(zip(raw.asset_ids, raw.tickers, strict=True)),
+        decisions=decisions,
     )
 
 
-def _load_bars(request: LoadRequest, places: Places) -> LoadedBars:
+def _load_bars(
+    request: LoadRequest, profile: QualityProfile, places: Places, clock: Clock
+) -> tuple[LoadedBars, pd.DataFrame | None]:
+    if request.source == AUTO:
+        if places.cache is None:
+            raise ConfigError(
+                "cache", wanted="a folder for the cache", got=None, hint="Set the data folder."
+            )
+        query = BarQuery(tickers=request.tickers, start=request.start, end=request.end)
+        routed = load_routed(
+            query, BarCache(places.cache), config=request.router, profile=profile, clock=clock
+        )
+        return routed.bars, routed.decisions
     params: dict[str, object] = dict(request.provider)
     if request.source == "local":
         params |= local_config(request).content()
@@ -359,7 +401,19 @@ def _load_bars(request: LoadRequest, places: Places) -> LoadedBars:
             got="none",
             hint="Widen --start, --end or --tickers.",
         )
-    return bars
+    return bars, None
+
+
+def _decision_notes(decisions: pd.DataFrame) -> list[str]:
+    """One sentence per kind of answer, and one per symbol that nobody had."""
+    found = decisions[decisions["origin"] != "none"]
+    notes = []
+    for (source, origin), part in found.groupby(["source", "origin"]):
+        trust = "trusted" if bool(part["trusted"].iloc[0]) else "not trusted"
+        notes.append(f"{len(part)} symbols from {source} ({origin}, {trust})")
+    for row in decisions[decisions["origin"] == "none"].itertuples():
+        notes.append(f"{row.ticker}: {row.reason}")
+    return notes
 
 
 def local_config(request: LoadRequest) -> LocalConfig:
@@ -391,10 +445,11 @@ def _last_years(bars: LoadedBars, request: LoadRequest) -> LoadedBars:
 
 
 def _with_universe(
-    request: LoadRequest, places: Places, panel: Panel, notes: list[str]
+    request: LoadRequest, places: Places, bars: LoadedBars, panel: Panel, notes: list[str]
 ) -> tuple[Panel, Benchmark | None, pd.DataFrame, pd.DataFrame | None, Survivorship]:
     """Join membership, sectors, delistings and benchmark; note what is absent."""
-    to_prices = {v: k for k, v in request.renames.items()}
+    to_prices = dict(zip(bars.tickers, bars.asset_ids, strict=True))
+    to_prices |= {v: to_prices.get(k, k) for k, v in request.renames.items()}
     coverage = None
     if places.membership is None:
         notes.append("no membership history: every name with a price is taken as a member")
@@ -406,21 +461,17 @@ def _with_universe(
     if places.sectors is None:
         notes.append("no sectors")
     else:
-        sectors = read_sectors(places.sectors)
+        sectors = read_sectors(places.sectors, renames=to_prices)
         known = sum(name in sectors for name in panel.asset_ids)
         panel = panel.with_groups({"sector": sector_group(sectors, panel)})
         notes.append(
             f"sectors known for {known} of {panel.shape[1]} names; one vintage for all sessions"
         )
-    if places.delistings is None:
-        delistings = infer_delistings(panel, request.universe)
+    delistings = _delistings(request, places, bars, panel, to_prices)
+    if places.delistings is None and bars.delistings is None:
         notes.append(f"no delisting table: {len(delistings)} inferred from series that end")
-    else:
-        delistings = read_delistings(
-            places.delistings, calendar=request.calendar, renames=to_prices
-        )
     survivorship = judge_survivorship(coverage, delistings, request.universe)
-    benchmark = _benchmark(request, places, panel, delistings)
+    benchmark = _benchmark(request, places, panel, delistings, to_prices)
     if benchmark is None:
         notes.append("no benchmark: no excess labels")
     else:
@@ -428,6 +479,21 @@ def _with_universe(
         if unknown:
             notes.append(f"benchmark {benchmark.name} unknown on {unknown} sessions")
     return panel, benchmark, delistings, coverage, survivorship
+
+
+def _delistings(
+    request: LoadRequest,
+    places: Places,
+    bars: LoadedBars,
+    panel: Panel,
+    to_prices: Mapping[str, str],
+) -> pd.DataFrame:
+    """Delistings of a person's file, else of the provider, else inferred."""
+    if places.delistings is not None:
+        return read_delistings(places.delistings, calendar=request.calendar, renames=to_prices)
+    if bars.delistings is None:
+        return infer_delistings(panel, request.universe)
+    return with_next_session(bars.delistings, request.calendar)
 
 
 def _coverage_note(coverage: pd.DataFrame) -> str:
@@ -440,7 +506,11 @@ def _coverage_note(coverage: pd.DataFrame) -> str:
 
 
 def _benchmark(
-    request: LoadRequest, places: Places, panel: Panel, delistings: pd.DataFrame
+    request: LoadRequest,
+    places: Places,
+    panel: Panel,
+    delistings: pd.DataFrame,
+    to_prices: Mapping[str, str],
 ) -> Benchmark | None:
     if places.benchmark is not None:
         config = LocalConfig(
@@ -455,10 +525,50 @@ def _benchmark(
         raise ConfigError(
             "benchmark", wanted="a file", got="none", hint="Give it with --benchmark FILE."
         )
-    return benchmark_of_asset(panel, asset_id(canonical_ticker(request.benchmark)))
+    ticker = canonical_ticker(request.benchmark)
+    return benchmark_of_asset(panel, to_prices.get(ticker) or asset_id(ticker))
 
 
-def _simulated(request: LoadRequest) -> MarketData:
+def with_next_session(delistings: pd.DataFrame, calendar: str) -> pd.DataFrame:
+    """Add ``session``, the first session without the asset, to a table of last sessions.
+
+    Parameters
+    ----------
+    delistings : DataFrame
+        ``asset_id, last_session, terminal_return, reason``.
+    calendar : str
+        Exchange calendar.
+
+    Returns
+    -------
+    DataFrame
+        Columns of ``universe.DELISTING_COLUMNS``.
+    """
+    session = next_session(delistings["last_session"], calendar)
+    return delistings.assign(session=session)[list(DELISTING_COLUMNS)]
+
+
+def _refuse_ignored(request: LoadRequest, places: Places) -> None:
+    """A simulated world is made by its own configuration; nothing given is ignored in silence."""
+    given = [
+        *(
+            name
+            for name in ("tickers", "columns", "start", "end", "years")
+            if getattr(request, name)
+        ),
+        *(f"path of {name}" for name, path in vars(places).items() if path and name != "cache"),
+    ]
+    if given:
+        raise ConfigError(
+            ", ".join(given),
+            wanted="nothing beside the world for simulated data",
+            got="given",
+            hint="Change the world, or choose --source local.",
+        )
+
+
+def _simulated(request: LoadRequest, places: Places) -> MarketData:
+    _refuse_ignored(request, places)
     if request.world is None:
         raise ConfigError(
             "world",
@@ -467,19 +577,18 @@ def _simulated(request: LoadRequest) -> MarketData:
             hint="Name one from specs/worlds with --world NAME.",
         )
     world = simulate_equity_world(request.world)
-    delistings = pd.DataFrame(
-        {
-            "asset_id": world.delistings["asset_id"],
-            "session": next_session(world.delistings["last_session"], request.world.calendar),
-            "last_session": world.delistings["last_session"],
-            "terminal_return": world.delistings["terminal_return"],
-            "reason": world.delistings["reason"],
-        }
-    )
+    delistings = with_next_session(world.delistings, request.world.calendar)
     coverage = _simulated_coverage(world)
     benchmark = None
     if request.benchmark != "none":
-        column = request.benchmark if request.benchmark in world.benchmark else "equal_weight"
+        column = request.benchmark
+        if column not in world.benchmark:
+            raise ConfigError(
+                "benchmark",
+                wanted="equal_weight, cap_weight or none for a simulated world",
+                got=column,
+                hint="Leave the benchmark out.",
+            )
         shifted = np.full(len(world.benchmark), np.nan)
         shifted[:-1] = world.benchmark[f"{column}_open"].to_numpy()[1:]
         benchmark = Benchmark(column, world.benchmark[column].to_numpy(), shifted)

@@ -141,7 +141,7 @@ def read_membership(path: Path, *, renames: Mapping[str, str] | None = None) -> 
     path : Path
         File; an empty end means "still a member".
     renames : mapping of str to str, optional
-        Ticker in the file -> ticker in the prices.
+        Ticker in the file -> ticker or asset_id in the prices.
 
     Returns
     -------
@@ -386,7 +386,7 @@ def judge_survivorship(
     return Survivorship(not reasons, tuple(reasons))
 
 
-def read_sectors(path: Path) -> dict[str, str]:
+def read_sectors(path: Path, *, renames: Mapping[str, str] | None = None) -> dict[str, str]:
     """Read a table of symbols and sectors.
 
     Parameters
@@ -394,6 +394,8 @@ def read_sectors(path: Path) -> dict[str, str]:
     path : Path
         CSV with a symbol column (``Symbol`` or ``ticker``) and a sector column (``GICS Sector``
         or ``sector``).
+    renames : mapping of str to str, optional
+        Ticker in the file -> ticker or asset_id in the prices.
 
     Returns
     -------
@@ -417,7 +419,7 @@ def read_sectors(path: Path) -> dict[str, str]:
             hint="Rename the columns.",
         )
     known = table[table[sector] != ""]
-    return dict(zip(_ids(known[symbol], None), known[sector], strict=True))
+    return dict(zip(_ids(known[symbol], renames), known[sector], strict=True))
 
 
 def sector_group(sectors: Mapping[str, str], panel: Panel) -> GroupTable:
@@ -533,9 +535,12 @@ def _read_table(path: Path, wanted: tuple[str, ...], what: str) -> pd.DataFrame:
 
 
 def _ids(tickers: pd.Series, renames: Mapping[str, str] | None) -> pd.Series:
-    table = {canonical_ticker(k): canonical_ticker(v) for k, v in (renames or {}).items()}
+    # A value may be an asset_id (PERMNO digits, TICKER@VENUE#n) or the ticker of the prices.
+    given = {canonical_ticker(k): v for k, v in (renames or {}).items()}
+    known = {k: v for k, v in given.items() if v.isdigit() or "@" in v}
+    table = {k: canonical_ticker(v) for k, v in given.items() if k not in known}
     spelled = [canonical_ticker(ticker) for ticker in tickers]
-    names = [asset_id(table.get(ticker, ticker)) for ticker in spelled]
+    names = [known.get(ticker) or asset_id(table.get(ticker, ticker)) for ticker in spelled]
     return pd.Series(names, index=tickers.index, dtype="str")
 
 

@@ -44,7 +44,7 @@ def check_registry(
 ) -> tuple[str, ...]:
     """Check every plug-in of a registry.
 
-    Rules: ``names`` (lower-case words with underscores), ``summary`` (one sentence), ``version``
+    Rules: ``names`` (lower-case words with underscores), ``summary`` (a sentence or a formula), ``version``
     (not empty), ``test_params`` (at least one set, accepted by the plug-in's parameter class),
     ``unknown parameter`` (refused), ``build`` (every set builds something, twice), ``unknown
     name`` (refused with ConfigError).
@@ -255,8 +255,8 @@ def check_learner(
 def _check_metadata(subject: str, name: str, metadata: PluginMetadata) -> None:
     if not NAME.fullmatch(name):
         refuse(subject, "names", "lower-case words with underscores", name)
-    if len(metadata.summary.split()) < 2 or not metadata.summary.endswith("."):
-        refuse(subject, "summary", "one sentence with a full stop", repr(metadata.summary))
+    if not metadata.summary.strip():
+        refuse(subject, "summary", "a sentence or a formula", repr(metadata.summary))
     if not metadata.version:
         refuse(subject, "version", "a version", "an empty text")
     if not metadata.test_params:

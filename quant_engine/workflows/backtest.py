@@ -27,6 +27,7 @@ from quant_engine.backtest.engine import Backtester
 from quant_engine.backtest.portfolio import PortfolioConfig
 from quant_engine.backtest.result import BacktestResult
 from quant_engine.core.config import FrozenConfig
+from quant_engine.core.errors import ConfigError, did_you_mean
 from quant_engine.core.specs import build_config
 from quant_engine.data.universe import survivorship_comparison
 from quant_engine.execution.costs import CostProfile
@@ -42,6 +43,10 @@ from quant_engine.workflows.inputs import market_features
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 from quant_engine.workflows.validation import validation_table
+
+
+SECTIONS = ("backtest", "costs")
+"""Settings that a person may give; whether predictions are in-sample is a flag."""
 
 
 class BacktestRunConfig(FrozenConfig):
@@ -159,27 +164,42 @@ def _with_survivorship(workspace: Workspace, run: RunRecord, outcome: Outcome) -
 
 def _resolve(overrides: dict[str, Any], run: RunRecord, *, in_sample: bool) -> BacktestRunConfig:
     """Fill in the default book: staggered over the label's horizon, a tenth of the names a side."""
-    content: dict[str, Any] = {
-        key: value for key, value in overrides.items() if key in ("backtest", "costs")
-    }
-    unknown = sorted(set(overrides) - set(content) - set(TrainConfig.model_fields))
-    backtest = dict(content.get("backtest", {}))
+    for name in sorted(set(overrides) - set(SECTIONS)):
+        raise ConfigError(
+            f"settings: {name}",
+            wanted="a setting of the backtest",
+            got=repr(overrides[name])[:200],
+            hint=did_you_mean(name, SECTIONS),
+        )
+    backtest = _section(overrides, "backtest")
+    given = _section(backtest, "portfolio")
     book = {
         "names_per_side": None,
         "fraction_per_side": 0.1,
         "rebalance": "staggered",
         "rebalance_sessions": run.horizon_sessions,
-        **backtest.get("portfolio", {}),
+        **given,
     }
     if book["names_per_side"] is not None:
-        book["fraction_per_side"] = backtest.get("portfolio", {}).get("fraction_per_side")
+        book["fraction_per_side"] = given.get("fraction_per_side")
     build_config(PortfolioConfig, book, where="settings: backtest.portfolio")
     backtest["portfolio"] = book
     # One assumption about delistings for labels and fills, unless it is set here.
     backtest.setdefault("terminal", run.config["labels"]["terminal"])
-    plain = {**content, **{key: None for key in unknown}, "backtest": backtest}
-    plain["in_sample"] = in_sample
+    plain = {**overrides, "backtest": backtest, "in_sample": in_sample}
     return build_config(BacktestRunConfig, plain, where="settings")
+
+
+def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
+    section = values.get(name, {})
+    if not isinstance(section, dict):
+        raise ConfigError(
+            f"settings: {name}",
+            wanted="a section of settings",
+            got=repr(section)[:200],
+            hint=f"Write --set {name}.KEY=VALUE.",
+        )
+    return dict(section)
 
 
 def _stages(workspace: Workspace, run: RunRecord) -> Stages:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +94,30 @@ class Workspace:
             executor=make_executor(jobs),
             resume=resume,
         )
+
+
+def moved_workspace(workspace: Workspace, folder: Path) -> Workspace:
+    """Return the same workspace with its results and models in another folder.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Clock, progress, workers and specs are kept.
+    folder : Path
+        Existing folder, usually temporary.
+
+    Returns
+    -------
+    Workspace
+        Nothing is resumed in it.
+    """
+    moved = {"results_root": folder / "results", "models_root": folder / "models"}
+    return replace(
+        workspace,
+        settings=workspace.settings.model_copy(update=moved),
+        store=ArtifactStore(folder / "results", clock=workspace.clock),
+        resume=False,
+    )
 
 
 class Stages:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from quant_engine.artifacts.store import ArtifactStore
 from quant_engine.core.errors import DataError, IntegrityError
 from quant_engine.workflows.backtest import BacktestRequest, BacktestRunConfig, run_backtest
 from quant_engine.workflows.config import TrainConfig
-from quant_engine.workflows.context import Workspace
+from quant_engine.workflows.context import Workspace, moved_workspace
 from quant_engine.workflows.data import Location
 from quant_engine.workflows.outcome import Outcome
 from quant_engine.workflows.predict import PredictRequest, predict
@@ -54,7 +53,7 @@ def replay(workspace: Workspace, identity: str) -> Outcome:
             hint="Artifacts of interrupted runs are replayed after the run was resumed.",
         )
     with tempfile.TemporaryDirectory(prefix="quant_engine_replay_") as folder:
-        again = _workspace(workspace, Path(folder))
+        again = moved_workspace(workspace, Path(folder))
         chain = _chain(RunRegistry(workspace), run)
         for step in chain:
             _repeat(again, step)
@@ -66,16 +65,6 @@ def replay(workspace: Workspace, identity: str) -> Outcome:
         dataset=run.dataset,
         warnings=notes,
         metrics={"identical": True, "runs_repeated": len(chain)},
-    )
-
-
-def _workspace(workspace: Workspace, folder: Path) -> Workspace:
-    moved = {"results_root": folder / "results", "models_root": folder / "models"}
-    return dataclasses.replace(
-        workspace,
-        settings=workspace.settings.model_copy(update=moved),
-        store=ArtifactStore(folder / "results", clock=workspace.clock),
-        resume=False,
     )
 
 

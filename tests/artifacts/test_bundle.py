@@ -168,9 +168,9 @@ class TestRefusals:
         KIND.write(example(rows=rows().assign(note=["a", None, "b"])), tmp_path)
         assert "note" in KIND.read(tmp_path).tables["rows"].columns
 
-    def test_open_tables_take_further_numbers_but_no_text(self, tmp_path):
-        frame = pd.DataFrame({"fold": [0], "feature_b": ["x"]})
-        self.refused(tmp_path, "example.importance.feature_b", "wanted float", importance=frame)
+    def test_open_tables_refuse_columns_of_mixed_things(self, tmp_path):
+        frame = pd.DataFrame({"fold": [0, 1], "feature_b": ["x", {"y": 1}]})
+        self.refused(tmp_path, "example.importance.feature_b", "wanted str", importance=frame)
 
     @pytest.mark.parametrize(
         ("column", "values"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from quant_engine.core.calendar import sessions_between
+from quant_engine.core.clock import FixedClock
 from quant_engine.core.errors import (
     ConfigError,
     DataError,
@@ -18,7 +19,12 @@ from quant_engine.core.errors import (
     InsufficientHistoryError,
 )
 from quant_engine.core.specs import SpecCatalog
+from quant_engine.data.bars import REQUIRED_FIELDS, LoadedBars
+from quant_engine.data.cache import BarCache
 from quant_engine.data.loader import LoadRequest, MarketData, Places, load_market
+from quant_engine.data.providers.local import load_folder
+from quant_engine.data.providers.wrds import WrdsProvider
+from quant_engine.data.router import RouterConfig
 from quant_engine.data.simulated import EquityWorldConfig
 
 DAYS = sessions_between("XNYS", "2015-01-02", "2015-12-31")
@@ -160,6 +166,87 @@ def test_mislabelled_data_does_not_load(folder: Path):
         shutil.copy(folder / "AAA.csv", folder / f"{name}.csv")
     with pytest.raises(IdentityError, match="mislabelled"):
         load_market(LOCAL, Places(folder))
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        ({"tickers": ("A",)}, "tickers"),
+        ({"years": 2.0}, "years"),
+        ({"benchmark": "SPY"}, "benchmark"),
+    ],
+)
+def test_simulated_source_refuses_what_it_cannot_honour(update: dict[str, object], message: str):
+    world = EquityWorldConfig(seed=3, n_assets=20, n_sessions=150)
+    with pytest.raises(ConfigError, match=message):
+        load_market(LoadRequest(world=world, **update))
+    with pytest.raises(ConfigError, match="path of membership"):
+        load_market(LoadRequest(world=world), Places(membership=Path("m.csv")))
+
+
+@pytest.mark.feature("Q-10")
+def test_auto_source_loads_from_the_cache_and_says_so(folder: Path):
+    cache = BarCache(folder.parent / "cache")
+    now = datetime(2016, 1, 15, tzinfo=UTC)
+    bars = load_folder(folder)
+    for name in ("AAA", "BBB"):
+        frame = bars.select((name,)).frame
+        single = LoadedBars.from_columns(
+            ticker=[name] * len(frame),
+            session=frame["session"],
+            fields={field: frame[field] for field in REQUIRED_FIELDS},
+            vendor="wrds",
+            price_basis=bars.price_basis,
+            details={"asset_ids": {"AAA": "10001", "BBB": "10002"}},
+        )
+        cache.write(single, source="wrds", fetched_at=now, quality={})
+    request = LoadRequest(source="auto", tickers=("AAA", "BBB", "ZZZ"), benchmark="AAA")
+    request = request.model_copy(
+        update={"router": RouterConfig(trusted_providers=("wrds",), fallback_providers=())}
+    )
+    places = Places(cache=cache.root, sectors=tables(folder).sectors)
+    market = load_market(request, places, clock=FixedClock(now))
+    assert market.panel.asset_ids == ("10001", "10002")
+    assert market.tickers == ("AAA", "BBB")
+    assert market.panel.group("sector").categories == ("Energy",)
+    assert "2 symbols from wrds (cache, trusted)" in market.notes
+    assert any(note.startswith("ZZZ: found nowhere; wrds passed over") for note in market.notes)
+    assert market.decisions is not None
+    with pytest.raises(ConfigError, match="cache"):
+        load_market(request, Places())
+
+
+@pytest.mark.feature("Q-12")
+def test_permno_assets_join_membership_and_their_own_delistings(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bars = load_folder(folder)
+    gone = pd.DataFrame(
+        {
+            "asset_id": ["10003"],
+            "last_session": [pd.Timestamp(DAYS[199])],
+            "terminal_return": [-0.4],
+            "reason": ["performance"],
+        }
+    )
+    keyed = LoadedBars.from_columns(
+        ticker=bars.frame["ticker"].array,
+        session=bars.frame["session"],
+        fields={field: bars.frame[field] for field in REQUIRED_FIELDS},
+        vendor="wrds",
+        price_basis=bars.price_basis,
+        details={"asset_ids": {"AAA": "10001", "CCC": "10003"}, "delistings": gone},
+    )
+    monkeypatch.setattr(WrdsProvider, "load", lambda self, query: query.apply(keyed))
+    places = tables(folder)
+    request = LoadRequest(source="wrds", tickers=("AAA", "CCC"), provider={"username": "me"})
+    places = Places(membership=places.membership, sectors=places.sectors)
+    market = load_market(request, places)
+    assert market.panel.asset_ids == ("10001", "10003")
+    assert market.panel.mask("member")[0].all()
+    assert market.delistings["session"].astype(str).tolist() == [str(DAYS[200])]
+    # BBB is a member without prices, so the universe is still not safe.
+    assert "prices cover 66.7% of members" in market.survivorship.reasons[0]
 
 
 @pytest.fixture(scope="module")

@@ -66,7 +66,7 @@ class TestRegistry:
         [
             ("names", {"name": "Moving-Average"}),
             ("summary", {"summary": ""}),
-            ("summary", {"summary": "A moving average"}),
+            ("summary", {"summary": " "}),
             ("version", {"version": ""}),
             ("test_params", {"test_params": ()}),
             ("test_params", {"test_params": ({"window": 1},)}),
