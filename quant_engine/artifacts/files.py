@@ -87,12 +87,31 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write readable JSON atomically, keys sorted."""
+    """Write readable JSON atomically, keys sorted.
+
+    Parameters
+    ----------
+    path : Path
+        Target; see :func:`write_atomic`.
+    value : JSON-like
+        Plain values without NaN.
+    """
     write_atomic(path, json_bytes(value))
 
 
 def json_bytes(value: Any) -> bytes:
-    """Return the readable JSON form used in files: sorted keys, two spaces, final newline."""
+    """Return the readable JSON form used in files: sorted keys, two spaces, final newline.
+
+    Parameters
+    ----------
+    value : JSON-like
+        Plain values without NaN.
+
+    Returns
+    -------
+    bytes
+        UTF-8.
+    """
     text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return (text + "\n").encode("utf-8")
 
@@ -124,7 +143,13 @@ def read_json(path: Path) -> Any:
 
 
 def sync_tree(folder: Path) -> None:
-    """Flush every file and folder below a folder to the disk."""
+    """Flush every file and folder below a folder to the disk.
+
+    Parameters
+    ----------
+    folder : Path
+        Existing folder.
+    """
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             with path.open("rb") as stream:
@@ -135,7 +160,13 @@ def sync_tree(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries, so that a rename survives a power cut."""
+    """Flush a folder's entries, so that a rename survives a power cut.
+
+    Parameters
+    ----------
+    folder : Path
+        Existing folder.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -66,7 +66,17 @@ def finite_or_none(value: float | None) -> float | None:
 
 
 def sha256_bytes(data: bytes) -> str:
-    """Hash bytes to 64 hexadecimal characters.
+    """Hash bytes.
+
+    Parameters
+    ----------
+    data : bytes
+        Any bytes.
+
+    Returns
+    -------
+    str
+        64 hexadecimal characters.
 
     Examples
     --------
@@ -77,17 +87,50 @@ def sha256_bytes(data: bytes) -> str:
 
 
 def sha256_text(text: str) -> str:
-    """Hash the UTF-8 encoding of a text."""
+    """Hash the UTF-8 encoding of a text.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        64 hexadecimal characters.
+    """
     return sha256_bytes(text.encode("utf-8"))
 
 
 def sha256_json(value: Any) -> str:
-    """Hash the canonical JSON of a value."""
+    """Hash the canonical JSON of a value.
+
+    Parameters
+    ----------
+    value : JSON-like
+        See :func:`canonical_json`.
+
+    Returns
+    -------
+    str
+        64 hexadecimal characters.
+    """
     return sha256_text(canonical_json(value))
 
 
 def sha256_file(path: Path) -> str:
-    """Hash a file's bytes in chunks, so that large files need no memory."""
+    """Hash a file's bytes in chunks, so that large files need no memory.
+
+    Parameters
+    ----------
+    path : Path
+        Existing file.
+
+    Returns
+    -------
+    str
+        64 hexadecimal characters.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):

@@ -80,6 +80,16 @@ def parse_asset_id(parameter: str, text: str) -> str:
 def ticker_of(identifier: str) -> str:
     """Return the ticker for display; PERMNO digits stand for themselves.
 
+    Parameters
+    ----------
+    identifier : str
+        An asset_id.
+
+    Returns
+    -------
+    str
+        Text for people, never a join key.
+
     Examples
     --------
     >>> ticker_of("TPR@US#1")

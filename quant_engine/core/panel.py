@@ -269,7 +269,7 @@ class Panel:
         )
 
     def with_fields(self, fields: Mapping[str, FloatMatrix]) -> Panel:
-        """Return a panel with fields added or replaced."""
+        """Return a panel with fields, shape (T, N), added or replaced."""
         return dataclasses.replace(self, fields={**self.fields, **fields})
 
     def only_fields(self, names: Iterable[str]) -> Panel:
@@ -277,7 +277,7 @@ class Panel:
         return dataclasses.replace(self, fields={name: self.field(name) for name in names})
 
     def with_masks(self, masks: Mapping[str, BoolMatrix]) -> Panel:
-        """Return a panel with masks added or replaced."""
+        """Return a panel with masks, shape (T, N), added or replaced."""
         return dataclasses.replace(self, masks={**self.masks, **masks})
 
     def with_groups(self, groups: Mapping[str, GroupTable]) -> Panel:

@@ -92,7 +92,11 @@ class CacheEntry:
 
 
 def cache_stem(
-    identifier: str, timeframe: str = "1d", start: date | None = None, end: date | None = None
+    identifier: str,
+    timeframe: str = "1d",
+    *,
+    start: date | None = None,
+    end: date | None = None,
 ) -> str:
     """Return the file name (without ending) of a cached series.
 
@@ -113,7 +117,7 @@ def cache_stem(
     --------
     >>> cache_stem("AAPL@US#1"), cache_stem("14593"), cache_stem("BRK/B@US#2")
     ('AAPL_1d', '14593_1d', 'BRK%2FB@US#2_1d')
-    >>> cache_stem("AAPL@US#1", "5m", date(2024, 1, 2), date(2024, 1, 31))
+    >>> cache_stem("AAPL@US#1", "5m", start=date(2024, 1, 2), end=date(2024, 1, 31))
     'AAPL_5m_2024-01-02_2024-01-31'
     """
     ticker = ticker_of(identifier)

@@ -44,10 +44,10 @@ def check_registry(
 ) -> tuple[str, ...]:
     """Check every plug-in of a registry.
 
-    Rules: ``names`` (lower-case words with underscores), ``summary`` (a sentence or a formula), ``version``
-    (not empty), ``test_params`` (at least one set, accepted by the plug-in's parameter class),
-    ``unknown parameter`` (refused), ``build`` (every set builds something, twice), ``unknown
-    name`` (refused with ConfigError).
+    Rules: ``names`` (lower-case words with underscores), ``summary`` (a sentence or a formula),
+    ``version`` (not empty), ``test_params`` (at least one set, accepted by the plug-in's parameter
+    class), ``unknown parameter`` (refused), ``build`` (every set builds something, twice),
+    ``unknown name`` (refused with ConfigError).
 
     Parameters
     ----------

@@ -14,13 +14,15 @@ from quant_engine.workflows.predict import PredictRequest, predict
 from quant_engine.workflows.train import train
 
 
-def demo(workspace: Workspace) -> Outcome:
+def demo(workspace: Workspace, *, dry_run: bool = False) -> Outcome:
     """Run the three scripts with their defaults.
 
     Parameters
     ----------
     workspace : Workspace
         Where results go.
+    dry_run : bool
+        Say what would be trained, write nothing.
 
     Returns
     -------
@@ -28,6 +30,8 @@ def demo(workspace: Workspace) -> Outcome:
         Figures of the backtest, the path of the tear sheet, and three commands to try.
     """
     config = resolve_train_config({}, workspace.catalog)
+    if dry_run:
+        return train(workspace, config, Location(), dry_run=True)
     trained = train(workspace, config, Location())
     predicted = predict(workspace, PredictRequest(top=5))
     tested = run_backtest(workspace, BacktestRequest(), {})

@@ -170,18 +170,22 @@ class ModelRegistry:
         DataError
             When there is no earlier champion to go back to.
         """
-        entry = self._champions.read().current.get(triple)
-        earlier = [] if entry is None else list(entry["previous"])
-        if not earlier:
+        target = self.earlier_champion(triple)
+        previous = self._champions.read().current[triple]["previous"]
+        self._set_champion("rollback", target, previous=previous[:-1])
+        return target
+
+    def earlier_champion(self, triple: str) -> ModelVersion:
+        """Return the champion before the present one; DataError when there is none."""
+        entry = self._champions.read().current.get(triple, {"previous": []})
+        if not entry["previous"]:
             raise DataError(
                 f"rollback of {triple}",
                 wanted="an earlier champion",
                 got="none",
                 hint="See `python run_retrain.py --versions`.",
             )
-        target = self.get(earlier[-1])
-        self._set_champion("rollback", target, previous=earlier[:-1])
-        return target
+        return self.get(entry["previous"][-1])
 
     def _challenge(self, challenger: ModelVersion) -> None:
         if not challenger.promotable or challenger.score() is None:

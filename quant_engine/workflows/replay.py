@@ -18,7 +18,7 @@ from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 from quant_engine.workflows.train import train
 
 
-def replay(workspace: Workspace, identity: str) -> Outcome:
+def replay(workspace: Workspace, identity: str, *, dry_run: bool = False) -> Outcome:
     """Reproduce an artifact.
 
     The run that made it is repeated, with the run it went on from, in a temporary results folder;
@@ -30,6 +30,8 @@ def replay(workspace: Workspace, identity: str) -> Outcome:
         Store that holds the artifact.
     identity : str
         Id, beginning of an id, or ``KIND/ID``.
+    dry_run : bool
+        Say which runs would be repeated.
 
     Returns
     -------
@@ -52,9 +54,12 @@ def replay(workspace: Workspace, identity: str) -> Outcome:
             got="none",
             hint="Artifacts of interrupted runs are replayed after the run was resumed.",
         )
+    chain = _chain(RunRegistry(workspace), run)
+    if dry_run:
+        steps = ", then ".join(f"{step.command} {step.run_id}" for step in chain)
+        return Outcome(text=f"would repeat {steps}", status="dry_run", dataset=run.dataset)
     with tempfile.TemporaryDirectory(prefix="quant_engine_replay_") as folder:
         again = moved_workspace(workspace, Path(folder))
-        chain = _chain(RunRegistry(workspace), run)
         for step in chain:
             _repeat(again, step)
         newest = RunRegistry(again).all(run.command)[-1]

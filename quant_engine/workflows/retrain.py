@@ -135,7 +135,9 @@ def versions(workspace: Workspace) -> Outcome:
     )
 
 
-def rollback(workspace: Workspace, *, horizon: int | None = None) -> Outcome:
+def rollback(
+    workspace: Workspace, *, horizon: int | None = None, dry_run: bool = False
+) -> Outcome:
     """Make the previous champion of the newest run's triple champion again.
 
     Parameters
@@ -144,6 +146,8 @@ def rollback(workspace: Workspace, *, horizon: int | None = None) -> Outcome:
         Registries.
     horizon : int, optional
         Newest run with this horizon.
+    dry_run : bool
+        Say which version would be champion, change nothing.
 
     Returns
     -------
@@ -152,6 +156,10 @@ def rollback(workspace: Workspace, *, horizon: int | None = None) -> Outcome:
     """
     run = RunRegistry(workspace).newest("train", horizon=horizon)
     triple = f"{run.dataset}|{run.horizon_sessions}|{run.track}"
+    if dry_run:
+        target = ModelRegistry(workspace).earlier_champion(triple)
+        text = f"would make {target.version} champion of {triple} again"
+        return Outcome(text=text, status="dry_run", track=run.track, dataset=run.dataset)
     champion = ModelRegistry(workspace).rollback(triple)
     return Outcome(
         text=f"champion of {triple} is {champion.version} again",

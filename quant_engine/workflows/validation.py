@@ -93,7 +93,7 @@ def _rank_ic(figures: Mapping[str, Any]) -> Check:
     value, t_value = figures.get("oos_rank_ic"), figures.get("oos_rank_ic_t")
     if value is None or t_value is None:
         return "rank IC", value, INSUFFICIENT, "too few out-of-sample sessions"
-    reason = f"mean {value:+.4f}, Newey-West t {t_value:.2f}"
+    reason = f"mean {value:+.4f}, Newey-West t {t_value:.2f}, without the holdout"
     return "rank IC", value, PASS if t_value > MIN_T else FAIL, reason
 
 

@@ -143,7 +143,6 @@ def test_benchmark_from_a_file_and_its_gaps(folder: Path):
         ({"benchmark": "file"}, ConfigError, "--benchmark"),
         ({"tickers": ("ZZZ",)}, InsufficientHistoryError, "--tickers"),
         ({"source": "bloomberg"}, ConfigError, "provider"),
-        ({"source": "simulated"}, ConfigError, "--world"),
         ({"provider": {"nonsense": 1}}, ConfigError, "nonsense"),
     ],
 )
@@ -180,6 +179,8 @@ def test_simulated_source_refuses_what_it_cannot_honour(update: dict[str, object
     world = EquityWorldConfig(seed=3, n_assets=20, n_sessions=150)
     with pytest.raises(ConfigError, match=message):
         load_market(LoadRequest(world=world, **update))
+    with pytest.raises(ConfigError, match="--world"):
+        load_market(LoadRequest())
     with pytest.raises(ConfigError, match="path of membership"):
         load_market(LoadRequest(world=world), Places(membership=Path("m.csv")))
 

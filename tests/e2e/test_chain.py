@@ -194,7 +194,7 @@ def test_trades_have_the_contract_columns_and_add_up_to_the_summary(chain) -> No
         *("entry_reference_price", "exit_reference_price"),
     } <= set(trades.columns)
     summary = json.loads((chain.results / "backtest_5d_summary.json").read_text())
-    closed = trades[trades["exit_session"].notna()]
+    closed = trades[trades["exit_reason"] != "end_of_run"]
     assert (summary["n_trades"], summary["n_open_at_end"]) == (
         len(closed),
         len(trades) - len(closed),

@@ -51,7 +51,7 @@ def test_help_answers_with_exit_codes_and_without_heavy_imports(cli, script) -> 
         ("run_train.py", "--no-interactions", "feature sets are named lists"),
         ("run_backtest.py", "--n-trials", "trials are counted"),
         ("run_backtest.py", "--risk", "risk-managed mode"),
-        ("run_backtest.py", "--advanced", "advanced validation suite"),
+        ("run_backtest.py", "--advanced", "the advanced validation suite"),
     ],
 )
 @pytest.mark.parametrize("value", [(), ("5",)])
@@ -92,27 +92,24 @@ def _seed(done) -> str:
     return line.rpartition("seed ")[2]
 
 
+def _line(done, start: str) -> str:
+    (line,) = [text for text in done.ok().stdout.splitlines() if text.startswith(start)]
+    return line
+
+
 @pytest.mark.parametrize(
-    ("file", "env", "flags", "seed"),
+    ("file", "flags", "seed"),
     [
-        ("", {}, (), "7"),
-        ("seed = 1\n", {}, (), "1"),
-        ("seed = 1\n", {"QE_SEED": "2", "QE__SEED": "2"}, (), "1"),
-        ("seed = 1\n", {}, ("--set", "seed=3"), "3"),
-        ("seed = 1\n", {}, ("--set", "seed=3", "--seed", "4"), "4"),
+        ("", (), 7),
+        ("seed = 1\n", (), 1),
+        ("seed = 1\n", ("--set", "seed=3"), 3),
+        ("seed = 1\n", ("--set", "seed=3", "--seed", "4"), 4),
     ],
 )
-def test_flags_win_over_set_over_config(cli, work, world, file, env, flags, seed) -> None:
-    if "QE__SEED" in env:
-        pytest.skip("a name without a section is no override")
+def test_flags_win_over_set_over_config(cli, work, world, file, flags, seed) -> None:
     (work / "config.py").write_text(file, encoding="utf-8")
-    done = cli.train(world / "prices", work, "--dry-run", *flags, env=env)
-    assert _seed(done) == seed
-
-
-def _members(done) -> str:
-    (line,) = [text for text in done.ok().stdout.splitlines() if text.startswith("label:")]
-    return line
+    done = cli.train(world / "prices", work, "--dry-run", *flags)
+    assert _line(done, "members:").endswith(f"seed {seed}")
 
 
 @pytest.mark.parametrize(
@@ -129,18 +126,122 @@ def test_set_wins_over_the_environment_over_config(
 ) -> None:
     (work / "config.py").write_text(file, encoding="utf-8")
     args = ["run_train.py", "--path", world / "prices", "--features", "tiny", "--dry-run", *flags]
-    assert f"horizon {horizon} sessions" in _members(cli.call(args, work, env))
+    assert f"horizon {horizon} sessions" in _line(cli.call(args, work, env), "label:")
+
+
+def _prices(chain) -> str:
+    runs = json.loads((chain.results / "runs.json").read_text())["current"]["runs"]
+    return runs[0]["location"]["bars"]
 
 
 def test_one_config_file_serves_all_three_scripts(cli, copied_chain) -> None:
-    text = "horizon = 5\n" if False else "costs = 'stress_2x'\nseed = 7\n"
-    (copied_chain.folder / "config.py").write_text(text, encoding="utf-8")
-    args = ["run_backtest.py", "--json", "--jobs", "1"]
+    folder = copied_chain.folder
+    template = (cli.repo / "config.py").read_text(encoding="utf-8")
+    settings = "\n".join(
+        line.removeprefix("# ") for line in template.splitlines() if line.startswith("# ")
+    )
+    assert "horizon" in settings
+    assert "costs" in settings
+    (folder / "config.py").write_text(settings.replace('"base"', '"stress_2x"'), encoding="utf-8")
+
     base = copied_chain.runs["backtest"].json["metrics"]
-    stressed = cli.call(args, copied_chain.folder).ok().json["metrics"]
+    args = ["run_backtest.py", "--json", "--jobs", "1"]
+    stressed = cli.call(args, folder).ok().json["metrics"]
     assert stressed["cost_total"] > base["cost_total"]
-    cli.call(["run_predict.py", "--jobs", "1"], copied_chain.folder).ok()
-    prices = json.loads((copied_chain.results / "runs.json").read_text())
-    location = prices["current"]["runs"][0]["location"]["bars"]
-    cli.call(["run_train.py", "--path", location, "--features", "tiny", "--dry-run"],
-             copied_chain.folder).ok()
+    cli.call(["run_predict.py", "--jobs", "1"], folder).ok()
+    train = ["run_train.py", "--path", _prices(copied_chain), "--features", "tiny", "--dry-run"]
+    assert "horizon 10 sessions" in _line(cli.call(train, folder), "label:")
+
+
+@pytest.mark.parametrize(
+    ("script", "setting", "near"),
+    [
+        ("run_train.py", "model.membres=1", "members"),
+        ("run_train.py", "splitt.test_sessions=9", "split"),
+        ("run_train.py", "costs=base", "Known: data"),
+        ("run_backtest.py", "backtest.portfolio.naems_per_side=3", "names_per_side"),
+        ("run_backtest.py", "bactest.min_confidence=0.6", "'backtest'"),
+        ("run_backtest.py", "model.recency_decay_per_day=0", "Known: backtest, costs"),
+        ("run_backtest.py", "in_sample=true", "Known: backtest, costs"),
+        ("run_backtest.py", "backtest=3", "backtest.KEY=VALUE"),
+    ],
+)
+def test_unknown_settings_are_refused_with_the_nearest_name(
+    cli, chain, world, script, setting, near
+) -> None:
+    data = ("--path", world / "prices") if script == "run_train.py" else ()
+    done = cli.call([script, *data, "--dry-run", "--set", setting], chain.folder)
+    assert done.code == 2
+    assert done.stderr.startswith("error: settings: ")
+    assert near in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("script", ["run_train.py", "run_backtest.py"])
+@pytest.mark.parametrize("where", ["file", "environment"])
+def test_unknown_keys_of_config_and_environment_are_refused(
+    cli, chain, work, world, script, where
+) -> None:
+    section = "model" if script == "run_train.py" else "backtest"
+    env = {f"QE_{section.upper()}__NO_SUCH_KEY": "1"} if where == "environment" else {}
+    text = f"{section} = {{'no_such_key': 1}}\n" if where == "file" else ""
+    (work / "config.py").write_text(text, encoding="utf-8")
+    data = ("--path", world / "prices") if script == "run_train.py" else ()
+    args = [script, *data, "--dry-run", "--results", chain.results]
+    done = cli.call(args, work, env)
+    assert done.code == 2
+    assert f"{section}.no_such_key" in done.stderr
+
+
+@pytest.mark.parametrize("script", ["run_predict.py", "run_retrain.py"])
+def test_commands_without_settings_refuse_set_instead_of_ignoring_it(cli, chain, script) -> None:
+    done = cli.call([script, "--set", "model.seed=1", "--dry-run"], chain.folder)
+    assert done.code == 2
+    assert "--set" in done.stderr
+
+
+def test_a_config_file_that_computes_is_refused_and_not_executed(cli, work, world) -> None:
+    text = "open('executed', 'w').close()\n"
+    (work / "config.py").write_text(text, encoding="utf-8")
+    done = cli.train(world / "prices", work, "--dry-run")
+    assert done.code == 2
+    assert done.stderr.startswith("error: config.py: wanted plain assignments of literals")
+    assert not (work / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("run_train.py", "--json"),
+        ("run_predict.py", "--json"),
+        ("run_backtest.py", "--json"),
+        ("run_retrain.py", "--json", "--force"),
+    ],
+)
+def test_a_dry_run_writes_nothing(cli, copied_chain, args) -> None:
+    more = ("--path", _prices(copied_chain), *cli.fast) if args[0] == "run_train.py" else ()
+    before = _state(copied_chain.folder)
+    done = cli.call([*args, *more, "--dry-run"], copied_chain.folder).ok()
+    assert done.json["artifacts"] == []
+    assert _state(copied_chain.folder) == before
+
+
+def test_a_dry_run_in_an_empty_folder_leaves_it_empty(cli, work, world) -> None:
+    done = cli.train(world / "prices", work, "--dry-run").ok()
+    assert "nothing was written" in done.stdout
+    assert [path.name for path in work.iterdir()] == ["specs"]
+
+
+def _state(folder) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_state_folders_follow_flags_and_environment(cli, work, chain) -> None:
+    env = {"QE_RESULTS_ROOT": str(chain.results)}
+    dry = ["run_predict.py", "--dry-run"]
+    dataset = chain.runs["train"].json["dataset"]
+    assert dataset in cli.call(dry, work, env).ok().stdout
+    assert dataset in cli.call([*dry, "--results", chain.results], work).ok().stdout
+    missing = cli.call(dry, work)
+    assert missing.code == 3
+    assert "run_train.py" in missing.stderr

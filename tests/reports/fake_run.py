@@ -108,9 +108,9 @@ def trade_table(rng: np.random.Generator, index: pd.DatetimeIndex, n_trades: int
             "pnl_usd": ret * 50_000 * rng.uniform(0.6, 1.1, n_trades),
             "cost_bps": rng.uniform(8, 30, n_trades),
             "exit_reason": rng.choice(
-                ["horizon", "stop loss", "trailing stop", "regime"],
+                ["horizon", "stop loss", "trailing stop", "regime", "end_of_run"],
                 n_trades,
-                p=[0.7, 0.15, 0.1, 0.05],
+                p=[0.69, 0.15, 0.1, 0.05, 0.01],
             ),
         }
     )

@@ -182,6 +182,7 @@ def drawdown_values(data) -> dict[str, object]:
 def trade_values(data) -> dict[str, object]:
     rows = data.trades.to_dict("records")
     closed = [row for row in rows if row["exit_reason"] != "end_of_run"]
+    assert 0 < len(closed) < len(rows)
     values: dict[str, object] = {"trades.n_not_closed": len(rows) - len(closed)}
     for group in ("all", "long", "short"):
         part = [row for row in closed if group in ("all", row["side"])]

@@ -68,7 +68,10 @@ class Availability:
 class Provider(Protocol):
     """A source of daily bars."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name in the registry."""
+        ...
 
     def available(self) -> Availability:
         """Tell whether `load` may be called, without importing a network client."""

@@ -264,52 +264,11 @@ def sharpe_panel(data: TearSheetData) -> Markup:
     Markup
         Panel with one line per convention.
     """
-
-    def of(name: str) -> Markup:
-        return metric_value(data, name, tag="td", class_="num")
-
-    def line(label: str, unit: str, factor: str, name: str, use: str) -> Markup:
-        reason = data.why_absent(name) if is_absent(data.summary.get(name)) else use
-        return el(
-            "tr",
-            el("th", label, scope="row", class_="mono txt"),
-            of(name),
-            el("td", unit, class_="txt"),
-            el("td", factor, class_="txt"),
-            el("td", reason, class_="txt"),
-        )
-
-    heads = [
-        ("Method", "txt"),
-        ("Net Sharpe", "num"),
-        ("One observation", "txt"),
-        ("Annualisation", "txt"),
-        ("Use", "txt"),
-    ]
     body = el(
         "table",
         el("caption", "Sharpe ratio by three conventions", class_="hidden-text"),
-        el("thead", el("tr", *(el("th", text, scope="col", class_=css) for text, css in heads))),
-        el(
-            "tbody",
-            line(
-                "session_agg_v1",
-                "exchange session",
-                "√252",
-                "sharpe_session",
-                "Headline figure; the gates read it.",
-            ),
-            line(
-                "daily_agg_v1", "UTC day", "√365", "sharpe_daily", "For markets that never close."
-            ),
-            line(
-                "step_raw",
-                "simulation step",
-                "none",
-                "sharpe_step_raw",
-                "Diagnostic only; no gate reads it.",
-            ),
-        ),
+        el("thead", el("tr", *(el("th", text, scope="col", class_=css) for text, css in _HEADS))),
+        el("tbody", *(_sharpe_line(data, line) for line in _CONVENTIONS)),
     )
     note = join(
         [
@@ -326,6 +285,46 @@ def sharpe_panel(data: TearSheetData) -> Markup:
     )
     box = el("div", body, class_="scroll", tabindex="0", role="region", aria_label="Sharpe ratios")
     return panel("sharpe", "Sharpe ratio, three conventions", box, span=12, note=note)
+
+
+_HEADS = (
+    ("Method", "txt"),
+    ("Net Sharpe", "num"),
+    ("One observation", "txt"),
+    ("Annualisation", "txt"),
+    ("Use", "txt"),
+)
+
+_CONVENTIONS = (
+    (
+        "sharpe_session",
+        "session_agg_v1",
+        "exchange session",
+        "√252",
+        "Headline figure; the gates read it.",
+    ),
+    ("sharpe_daily", "daily_agg_v1", "UTC day", "√365", "For markets that never close."),
+    (
+        "sharpe_step_raw",
+        "step_raw",
+        "simulation step",
+        "none",
+        "Diagnostic only; no gate reads it.",
+    ),
+)
+
+
+def _sharpe_line(data: TearSheetData, line: tuple[str, str, str, str, str]) -> Markup:
+    name, method, unit, factor, use = line
+    is_missing = is_absent(data.summary.get(name))
+    return el(
+        "tr",
+        el("th", method, scope="row", class_="mono txt"),
+        metric_value(data, name, tag="td", class_="num"),
+        el("td", unit, class_="txt"),
+        el("td", factor, class_="txt"),
+        el("td", data.why_absent(name) if is_missing else use, class_="txt"),
+    )
 
 
 def recorded_panel(data: TearSheetData) -> Markup:
