@@ -199,7 +199,7 @@ def is_fresh(meta: CacheMeta, config: RouterConfig, today: date) -> bool:
 
 
 def should_replace(
-    old: CacheMeta | None, new: LoadedBars, config: RouterConfig, today: date
+    old: CacheMeta | None, new: LoadedBars, config: RouterConfig, *, today: date
 ) -> bool:
     """Tell whether a trusted provider's series takes the place of the cached one.
 
@@ -263,7 +263,7 @@ def _from_provider(route: _Route, name: str, ready: Provider | None, *, trusted:
             continue
         old = route.cached.get(ticker)
         if trusted and not should_replace(
-            old.meta if old else None, bars, route.config, now.date()
+            old.meta if old else None, bars, route.config, today=now.date()
         ):
             # The caller's cached series is as good; it is taken in the next step.
             continue

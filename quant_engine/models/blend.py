@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from quant_engine.models.matrix import average_ranks, standardize
+from quant_engine.models.matrix import standardize
+from quant_engine.stats.cross_section import average_ranks
 
 __all__ = ["Blend", "blend_members"]
 

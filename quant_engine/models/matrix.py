@@ -16,17 +16,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
 
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix
 from quant_engine.core.errors import DataError, EmptyDataError
 from quant_engine.models.config import ModelConfig
 from quant_engine.models.inputs import ModelFeatures
+from quant_engine.stats.cross_section import rank_gaussian, taking_part, z_score
 
-__all__ = ["RowMatrix", "average_ranks", "build_rows", "standardize", "transform_target"]
+__all__ = ["RowMatrix", "build_rows", "standardize", "transform_target"]
 
 Z_CLIP = 5.0
 """Largest absolute cross-sectional z-score: beyond it a value is a data error or a story."""
@@ -155,10 +154,8 @@ def build_rows(
         )
     x = np.zeros((session.size, len(features.schema.names)), dtype=np.float32)
     for column, name in enumerate(features.schema.names):
-        values = np.where(usable, features.panel.field(name), np.nan)
-        x[:, column] = np.nan_to_num(
-            standardize(values, config.feature_transform)[session, asset], nan=0.0
-        )
+        values = standardize(features.panel.field(name), config.feature_transform, mask=usable)
+        x[:, column] = np.nan_to_num(values[usable], nan=0.0)
     counts = usable.sum(axis=1, dtype=np.int64)
     return RowMatrix(
         x=x,
@@ -229,23 +226,27 @@ def transform_target(labels: FloatMatrix, rows: RowMatrix, config: ModelConfig) 
     return standardize(dense, config.target_transform)[rows.session, rows.asset]
 
 
-def standardize(values: FloatMatrix, method: str) -> npt.NDArray[np.float64]:
+def standardize(
+    values: FloatMatrix, method: str, *, mask: BoolMatrix | None = None
+) -> FloatMatrix:
     """Standardise each row of a matrix across its columns.
 
-    ``rank_gaussian`` is ``Phi^-1((r - 1/2) / n)`` with r the average rank among the n known values;
-    ``z_score`` is ``(v - mean) / std`` (ddof 0), clipped at 5, and 0 where all values are equal.
+    ``rank_gaussian`` and ``z_score`` of :mod:`quant_engine.stats.cross_section`; for a learner
+    z-scores are clipped at 5, and 0, the middle, where all values are equal.
 
     Parameters
     ----------
-    values : ndarray, shape (T, N)
+    values : ndarray of float32 or float64, shape (T, N)
         Any unit; NaN = missing and stays NaN.
     method : {"rank_gaussian", "z_score"}
         Transform.
+    mask : ndarray of bool, shape (T, N), optional
+        Values that take part; the others become NaN.
 
     Returns
     -------
-    ndarray of float64, shape (T, N)
-        Unitless.
+    ndarray, shape (T, N)
+        Unitless, same dtype as the input.
 
     Examples
     --------
@@ -253,58 +254,11 @@ def standardize(values: FloatMatrix, method: str) -> npt.NDArray[np.float64]:
     array([[ 0.967, -0.967,  0.   ,    nan]])
     """
     if method == "rank_gaussian":
-        ranks, counts = average_ranks(values)
-        return np.asarray(ndtri((ranks - 0.5) / np.maximum(counts, 1)[:, None]))
-    known = ~np.isnan(values)
-    counts = np.maximum(known.sum(axis=1), 1)[:, None]
-    filled = np.where(known, values, 0.0).astype(np.float64)
-    centred = np.where(known, filled - filled.sum(axis=1, keepdims=True) / counts, 0.0)
-    scale = np.sqrt((centred**2).sum(axis=1, keepdims=True) / counts)
-    z = np.divide(centred, scale, out=np.zeros_like(centred), where=scale > 0.0)
-    return np.where(known, np.clip(z, -Z_CLIP, Z_CLIP), np.nan)
-
-
-def average_ranks(
-    values: FloatMatrix,
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Rank each row of a matrix across its columns, ties sharing their mean rank.
-
-    Parameters
-    ----------
-    values : ndarray, shape (T, N)
-        Any unit; NaN = missing and stays NaN.
-
-    Returns
-    -------
-    ranks : ndarray of float64, shape (T, N)
-        1 (smallest) to n, exact multiples of one half.
-    counts : ndarray of int64, shape (T,)
-        n, the known values of each row.
-
-    Examples
-    --------
-    >>> average_ranks(np.array([[5.0, 5.0, 1.0, np.nan]]))[0]
-    array([[2.5, 2.5, 1. , nan]])
-    """
-    order = np.argsort(values, axis=1)
-    counts = (~np.isnan(values)).sum(axis=1, dtype=np.int64)
-    ranks = np.full(values.shape, np.nan)
-    _rank_sorted(np.asarray(values), order, counts, ranks)
-    return ranks, counts
-
-
-@numba.njit(cache=True, nogil=True)
-def _rank_sorted(values, order, counts, ranks):  # type: ignore[no-untyped-def]  # noqa: ANN001
-    for t in range(values.shape[0]):
-        start = 0
-        while start < counts[t]:
-            stop = start + 1
-            head = values[t, order[t, start]]
-            while stop < counts[t] and values[t, order[t, stop]] == head:
-                stop += 1
-            for k in range(start, stop):
-                ranks[t, order[t, k]] = 0.5 * (start + 1 + stop)
-            start = stop
+        return rank_gaussian(values, mask=mask)
+    z = z_score(values, mask=mask)
+    np.clip(z, -Z_CLIP, Z_CLIP, out=z)
+    z[np.isnan(z) & np.isfinite(taking_part(values, mask))] = 0.0
+    return z
 
 
 def _usable(

@@ -6,6 +6,8 @@ Contract: what comes out is a float64 array of the promised rank without infinit
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -94,7 +96,7 @@ def _parse(name: str, values: npt.ArrayLike, *, rank: int) -> FloatVector:
 
 
 def check_same_shape(
-    name: str, values: FloatVector, other_name: str, other_values: FloatVector
+    name: str, values: npt.NDArray[Any], other_name: str, other_values: npt.NDArray[Any]
 ) -> None:
     """Refuse two arrays that do not describe the same observations.
 

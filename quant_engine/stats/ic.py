@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from quant_engine.core.arrays import FloatVector
+from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.errors import ConfigError
 from quant_engine.stats.checks import check_same_shape, parse_matrix, parse_vector
+from quant_engine.stats.cross_section import average_ranks
 from quant_engine.stats.inference import newey_west_mean
 
 __all__ = ["ICSummary", "ic_by_date", "summarise_ic"]
@@ -123,8 +124,11 @@ def ic_by_date(
             got=min_assets,
             hint="A correlation of fewer than two pairs does not exist.",
         )
+    if method == "rank":
+        both = ~(np.isnan(left) | np.isnan(right))
+        left, right = average_ranks(left, mask=both)[0], average_ranks(right, mask=both)[0]
     out = np.empty(len(left), dtype=np.float64)
-    _ic_rows(left, right, method == "rank", min_assets, out)
+    _ic_rows(left, right, min_assets, out)
     return out
 
 
@@ -176,22 +180,6 @@ def summarise_ic(ic: npt.ArrayLike, *, lags: int) -> ICSummary:
 
 
 @njit(cache=True, nogil=True)
-def _average_ranks(values: FloatVector, ranks: FloatVector) -> None:
-    """Ranks from 1, ties share their average, written into ``ranks``."""
-    order = np.argsort(values)
-    count = len(values)
-    first = 0
-    while first < count:
-        last = first
-        while last + 1 < count and values[order[last + 1]] == values[order[first]]:
-            last += 1
-        shared = 0.5 * (first + last) + 1.0
-        for position in range(first, last + 1):
-            ranks[order[position]] = shared
-        first = last + 1
-
-
-@njit(cache=True, nogil=True)
 def _pearson(a: FloatVector, b: FloatVector) -> float:
     """Two-pass correlation; NaN where either side does not vary."""
     if a.min() == a.max() or b.min() == b.max():
@@ -209,24 +197,14 @@ def _pearson(a: FloatVector, b: FloatVector) -> float:
 
 
 @njit(cache=True, nogil=True)
-def _ic_rows(
-    scores: FloatVector, targets: FloatVector, use_ranks: bool, min_assets: int, out: FloatVector
-) -> None:
+def _ic_rows(scores: FloatMatrix, targets: FloatMatrix, min_assets: int, out: FloatVector) -> None:
     """One correlation per row of two (T, N) arrays, written into ``out``."""
     n_dates, n_assets = scores.shape
     a, b = np.empty(n_assets), np.empty(n_assets)
-    rank_a, rank_b = np.empty(n_assets), np.empty(n_assets)
     for t in range(n_dates):
         n = 0
         for j in range(n_assets):
             if not (np.isnan(scores[t, j]) or np.isnan(targets[t, j])):
                 a[n], b[n] = scores[t, j], targets[t, j]
                 n += 1
-        if n < min_assets:
-            out[t] = np.nan
-        elif use_ranks:
-            _average_ranks(a[:n], rank_a[:n])
-            _average_ranks(b[:n], rank_b[:n])
-            out[t] = _pearson(rank_a[:n], rank_b[:n])
-        else:
-            out[t] = _pearson(a[:n], b[:n])
+        out[t] = _pearson(a[:n], b[:n]) if n >= min_assets else np.nan
