@@ -27,13 +27,15 @@ from quant_engine.core.errors import (
     SchemaMismatchError,
     did_you_mean,
 )
+from quant_engine.core.ids import id_order
 from quant_engine.core.panel import LONG_INDEX, Panel, PriceBasis
+from quant_engine.core.regimes import RegimeLabel
 from quant_engine.execution.costs import CostProfile
 from quant_engine.execution.delistings import NEVER, Delistings
 from quant_engine.execution.fills import trailing_adv
 from quant_engine.stats.checks import parse_matrix
 
-PRICE_FIELDS = ("open", "close", "volume")
+NEEDED_FIELDS = ("open", "close", "volume")
 _NO_FIELD = np.empty((0, 0))
 
 
@@ -87,7 +89,7 @@ def parse_panel(panel: Panel) -> Panel:
         )
     _check_price_basis(panel)
     optional = [name for name in ("dividend", "half_spread_frac") if name in panel.fields]
-    fields = {n: np.asarray(panel.field(n), np.float64) for n in (*PRICE_FIELDS, *optional)}
+    fields = {n: np.asarray(panel.field(n), np.float64) for n in (*NEEDED_FIELDS, *optional)}
     tradable = _tradable(panel, fields)
     member = panel.masks.get("member")
     if member is None:
@@ -100,7 +102,7 @@ def parse_panel(panel: Panel) -> Panel:
         {name: panel.groups[name] for name in ("sector",) if name in panel.groups},
         panel.price_basis,
     )
-    order = np.argsort(np.asarray(panel.asset_ids, dtype=object), kind="stable")
+    order = id_order(panel.asset_ids)
     return parsed if np.array_equal(order, np.arange(order.size)) else parsed.columns(order)
 
 
@@ -190,7 +192,7 @@ def parse_scores(
                 got=values.shape,
                 hint="Pass a long frame with date, asset_id, score to have it aligned.",
             )
-        order = np.argsort(np.asarray(asset_ids, dtype=object), kind="stable")
+        order = id_order(asset_ids)
         signals = Signals(np.ascontiguousarray(values[:, order]))
     if not np.isfinite(signals.score).any():
         raise EmptyDataError(
@@ -358,7 +360,7 @@ def parse_regimes(regimes: pd.DataFrame | None, panel: Panel) -> npt.NDArray[np.
         Other labels.
     """
     if regimes is None:
-        return np.full(panel.shape[0], -1, dtype=np.int64)
+        return np.full(panel.shape[0], RegimeLabel.UNKNOWN, dtype=np.int64)
     if "regime" not in regimes.columns:
         raise MissingFieldError(
             "regimes",
@@ -367,8 +369,8 @@ def parse_regimes(regimes: pd.DataFrame | None, panel: Panel) -> npt.NDArray[np.
             hint="Pass the frame of regime.detector.detect_regimes.",
         )
     labels = parse_series("regimes", regimes["regime"].astype(np.float64), panel)
-    filled = np.nan_to_num(np.asarray(labels), nan=-1.0).astype(np.int64)
-    if filled.min() < -1 or filled.max() > 3:
+    filled = np.nan_to_num(np.asarray(labels), nan=RegimeLabel.UNKNOWN).astype(np.int64)
+    if filled.min() < min(RegimeLabel) or filled.max() > max(RegimeLabel):
         raise DataError(
             "regimes.regime",
             wanted="0, 1, 2, 3, or -1 for unknown",

@@ -27,6 +27,7 @@ import numpy.typing as npt
 from numba import njit
 
 from quant_engine.execution.costs import borrow_cost, fee_cost, impact_cost, spread_cost
+from quant_engine.core.units import BPS
 from quant_engine.execution.fills import fill_fraction
 
 DAILY_COLUMNS = (
@@ -300,7 +301,7 @@ def _plan_orders(target, k, n_tranches, rules, equity, book):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _pay_income(market, t, rules, day, book):
-    day[INTEREST] = day[CASH] * rules.interest_bps_ann * 1e-4 / rules.periods_per_year
+    day[INTEREST] = day[CASH] * rules.interest_bps_ann * BPS / rules.periods_per_year
     if market.dividend.size > 0:
         for i in range(book.net.size):
             per_share = market.dividend[t, i]

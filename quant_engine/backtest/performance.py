@@ -13,6 +13,9 @@ import pandas as pd
 from quant_engine.backtest.config import BacktestConfig
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.hashing import finite_or_none
+from quant_engine.core.regimes import RegimeLabel
+from quant_engine.core.units import BPS_PER_UNIT
+from quant_engine.stats.inference import known_mean
 from quant_engine.stats.metrics import (
     SHARPE_PERIODS_PER_YEAR,
     SharpeResult,
@@ -29,13 +32,6 @@ from quant_engine.stats.metrics import (
 )
 
 COST_COLUMNS = ("cost_fees", "cost_spread", "cost_impact", "cost_borrow")
-REGIME_NAMES = {
-    -1: "unknown",
-    0: "bull_trend",
-    1: "bear_trend",
-    2: "mean_reverting",
-    3: "high_volatility",
-}
 SESSION_METHOD = "session_agg_v1"
 
 Metrics: TypeAlias = dict[str, float | int | str | None]
@@ -259,7 +255,7 @@ def _cost_metrics(daily: pd.DataFrame, config: BacktestConfig) -> Metrics:
         "pnl_net": net_pnl,
         "pnl_gross": gross_pnl,
         "cost_share_of_gross": total / gross_pnl if gross_pnl > 0.0 else None,
-        "trading_cost_bps_per_side": trading / traded * 1e4 if traded > 0.0 else None,
+        "trading_cost_bps_per_side": trading / traded * BPS_PER_UNIT if traded > 0.0 else None,
         "traded_value": traded,
         "dividends": float(daily["dividends"].sum()),
         "settlement_pnl": float(daily["settlement_pnl"].sum()),
@@ -276,12 +272,12 @@ def _trade_metrics(trades: pd.DataFrame, years: float) -> Metrics:
         "n_trades": int(closed.sum()),
         "n_open_at_end": int((~closed).sum()),
         "trades_per_year": float(closed.sum() / years),
-        "avg_holding_sessions": _mean_or_nan(holding),
+        "avg_holding_sessions": known_mean(holding),
         "hit_rate": hit_rate(results),
         "profit_factor": profit_factor(trades["pnl_net"].to_numpy()[closed]),
-        "avg_trade_return": _mean_or_nan(results),
-        "avg_win_return": _mean_or_nan(wins),
-        "avg_loss_return": _mean_or_nan(losses),
+        "avg_trade_return": known_mean(results),
+        "avg_win_return": known_mean(wins),
+        "avg_loss_return": known_mean(losses),
         **{f"n_exits_{name}": int(n) for name, n in exits.items() if name != "end_of_run"},
     }
 
@@ -295,14 +291,10 @@ def _order_metrics(orders: pd.DataFrame) -> Metrics:
     return {
         "n_orders": int(sent.sum()),
         **{f"n_orders_{name}": int(n) for name, n in statuses.items()},
-        "avg_participation": _mean_or_nan(known),
+        "avg_participation": known_mean(known),
         "max_participation": float(known.max()) if known.size else None,
-        "avg_fill_value": _mean_or_nan(value[value > 0.0]),
+        "avg_fill_value": known_mean(value[value > 0.0]),
     }
-
-
-def _mean_or_nan(values: FloatVector) -> float:
-    return float(values.mean()) if values.size else float("nan")
 
 
 def regime_breakdown(
@@ -343,7 +335,7 @@ def regime_breakdown(
         rows.append(
             {
                 "regime": int(regime),
-                "label": REGIME_NAMES[int(regime)],
+                "label": RegimeLabel(regime).text,
                 "n_sessions": int(inside.sum()),
                 "session_share": float(inside.mean()),
                 "annual_return": annual_return(net, periods_per_year=periods_per_year),
@@ -359,7 +351,7 @@ def regime_breakdown(
                 * periods_per_year,
                 "n_trades": results.size,
                 "trade_hit_rate": hit_rate(results),
-                "avg_trade_return": _mean_or_nan(results),
+                "avg_trade_return": known_mean(results),
             }
         )
     return pd.DataFrame(rows).set_index("regime")

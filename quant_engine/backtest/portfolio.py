@@ -30,6 +30,7 @@ from pydantic import Field, model_validator
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, EmptyDataError, SchemaMismatchError
+from quant_engine.core.ids import id_order
 from quant_engine.stats.checks import parse_matrix
 
 NO_DECISION = -1
@@ -176,7 +177,7 @@ def target_weights(
     """
     values = parse_matrix("scores", scores)
     _check_shapes(values, config, asset_ids, allowed_long, allowed_short)
-    column_order = np.argsort(np.asarray(asset_ids, dtype=object), kind="stable")
+    column_order = id_order(asset_ids)
     in_order = np.array_equal(column_order, np.arange(values.shape[1]))
     ranked = values if in_order else np.ascontiguousarray(values[:, column_order])
     long_ok = _side_mask(allowed_long, values, column_order)

@@ -448,4 +448,4 @@ def _names(labels: tuple[str, ...], codes: npt.NDArray[np.int64]) -> pd.Categori
 
 def _bps(cost: FloatVector, value: FloatVector) -> FloatVector:
     """Cost in bps of value; NaN where nothing was traded (a delisting that paid nothing)."""
-    return np.where(value > 0.0, cost / np.where(value > 0.0, value, 1.0) * 1e4, np.nan)
+    return np.where(value > 0.0, cost / np.where(value > 0.0, value, 1.0) * BPS_PER_UNIT, np.nan)

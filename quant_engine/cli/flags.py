@@ -120,6 +120,14 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     )
     data.add_argument("--benchmark", metavar="FILE|equal_weight", help="benchmark prices")
     data.add_argument("--sectors", type=Path, metavar="FILE", help="ticker and sector table")
+    data.add_argument(
+        "--rename",
+        action="append",
+        default=[],
+        dest="renames",
+        metavar="OLD=NEW",
+        help="a ticker of the price files and the company's ticker elsewhere, such as COH=TPR",
+    )
     data.add_argument("--membership", type=Path, metavar="FILE", help="index membership spells")
     data.add_argument(
         "--delistings", type=Path, metavar="FILE", help="delistings with terminal return"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from quant_engine.cli import backtest, predict, retrain, train
 from quant_engine.cli.flags import add_run_flags, make_parser
 from quant_engine.cli.run import execute
-from quant_engine.cli.setup import open_workspace
+from quant_engine.cli.setup import open_workspace, pairs
 
 if TYPE_CHECKING:
     from quant_engine.workflows.outcome import Outcome
@@ -107,6 +108,47 @@ def doctor(argv: Sequence[str] | None = None) -> int:
     return execute("qe doctor", parser.parse_args(argv), work)
 
 
+def reconcile(argv: Sequence[str] | None = None) -> int:
+    """Compare vendors of the same bars and merge them by rank."""
+    parser = make_parser("qe reconcile", "Compare folders of price files and merge them by rank.")
+    parser.add_argument(
+        "vendors", nargs="+", metavar="NAME=FOLDER", help="vendors, the most trusted first"
+    )
+    parser.add_argument(
+        "--rename", action="append", default=[], metavar="OLD=NEW", help="a vendor's old ticker"
+    )
+    parser.add_argument("--profile", default="default", help="tolerances from specs/reconciliation")
+    parser.add_argument("--quality", default="default", help="rules from specs/quality")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where merged bars are written")
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.vendors import reconcile_vendors
+
+        return reconcile_vendors(
+            open_workspace(args),
+            [(name, Path(folder)) for name, folder in pairs("vendors", args.vendors).items()],
+            renames=pairs("--rename", args.rename),
+            profile=args.profile,
+            quality=args.quality,
+            output=args.output,
+        )
+
+    return execute("qe reconcile", parser.parse_args(argv), work)
+
+
+def rebuild_sidecars(argv: Sequence[str] | None = None) -> int:
+    """Write lost sidecars of the bar cache again."""
+    parser = make_parser("qe rebuild-sidecars", "Write lost sidecars of the bar cache again.")
+    parser.add_argument("--source", default="unknown", help="source to record (unknown: untrusted)")
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.vendors import rebuild_sidecars as run_rebuild
+
+        return run_rebuild(open_workspace(args), source=args.source)
+
+    return execute("qe rebuild-sidecars", parser.parse_args(argv), work)
+
+
 COMMANDS: dict[str, tuple[Command, str]] = {
     "demo": (demo, "train, predict and backtest on the embedded simulated market"),
     "train": (train.main, "market data to a trained, versioned model"),
@@ -114,6 +156,8 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "backtest": (backtest.main, "out-of-sample predictions to a costed backtest and tear sheet"),
     "retrain": (retrain.main, "triggers, versions, rollback"),
     "warm-up": (warm_up, "compile the numerical kernels before they are needed"),
+    "reconcile": (reconcile, "compare vendors of the same bars and merge them by rank"),
+    "rebuild-sidecars": (rebuild_sidecars, "write lost sidecars of the bar cache again"),
     "artifacts": (artifacts, "list what the store holds"),
     "lineage": (lineage, "where an artifact came from"),
     "replay": (replay, "compute an artifact again and compare bytes"),

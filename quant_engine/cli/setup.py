@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,11 +64,6 @@ def put_data_flags(overrides: dict[str, Any], args: argparse.Namespace) -> Locat
     from quant_engine.core.errors import ConfigError
     from quant_engine.workflows.data import Location
 
-    columns = dict(text.partition("=")[::2] for text in args.columns)
-    if "" in columns or "" in columns.values():
-        raise ConfigError(
-            "--map", wanted="FIELD=COLUMN", got=args.columns, hint="Write --map close=Last."
-        )
     is_file = args.benchmark is not None and Path(args.benchmark).exists()
     source = args.source or ("local" if args.path is not None else None)
     put(overrides, "data.source", source)
@@ -75,7 +71,8 @@ def put_data_flags(overrides: dict[str, Any], args: argparse.Namespace) -> Locat
     put(overrides, "data.end", args.end)
     put(overrides, "data.years", args.years)
     put(overrides, "data.tickers", args.tickers)
-    put(overrides, "data.columns", columns or None)
+    put(overrides, "data.columns", pairs("--map", args.columns) or None)
+    put(overrides, "data.renames", pairs("--rename", args.renames) or None)
     put(overrides, "data.date_format", args.date_format)
     put(overrides, "data.vendor", args.dataset)
     put(overrides, "data.benchmark", "file" if is_file else args.benchmark)
@@ -96,6 +93,36 @@ def put_data_flags(overrides: dict[str, Any], args: argparse.Namespace) -> Locat
                 hint="Check the spelling; paths are relative to the working folder.",
             )
     return Location(**{name: str(path.absolute()) for name, path in paths.items() if path})
+
+
+def pairs(flag: str, texts: Sequence[str]) -> dict[str, str]:
+    """Read ``NAME=VALUE`` arguments.
+
+    Parameters
+    ----------
+    flag : str
+        Name of the flag, for the message.
+    texts : sequence of str
+        As given.
+
+    Returns
+    -------
+    dict of str to str
+        In the order given.
+
+    Raises
+    ------
+    ConfigError
+        For a text without ``=`` or with an empty side.
+    """
+    from quant_engine.core.errors import ConfigError
+
+    found = [text.partition("=") for text in texts]
+    if not all(name and value for name, _, value in found):
+        raise ConfigError(
+            flag, wanted="NAME=VALUE", got=list(texts), hint=f"Write {flag} NAME=VALUE."
+        )
+    return {name: value for name, _, value in found}
 
 
 def put(overrides: dict[str, Any], name: str, value: Any) -> None:

@@ -8,10 +8,12 @@ an asset carried between which sessions; joining by ticker is never done.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from quant_engine.core.errors import ConfigError, IdentityError, SchemaMismatchError
@@ -97,6 +99,52 @@ def ticker_of(identifier: str) -> str:
     """
     match = _ASSET_ID.fullmatch(identifier)
     return match["ticker"] if match else identifier
+
+
+def id_order(asset_ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Positions of identifiers in ascending order, the order of every table and tie.
+
+    Parameters
+    ----------
+    asset_ids : sequence of str, length N
+        Identifiers.
+
+    Returns
+    -------
+    ndarray of int64, shape (N,)
+        ``asset_ids[order[0]]`` is the smallest.
+
+    Examples
+    --------
+    >>> id_order(("C@US#1", "A@US#1", "B@US#1")).tolist()
+    [1, 2, 0]
+    """
+    return np.argsort(np.asarray(asset_ids, dtype=object), kind="stable")
+
+
+def id_column(
+    asset_ids: Sequence[str], positions: npt.NDArray[np.integer[Any]]
+) -> pd.Index[str]:
+    """Identifiers of asset positions as a string column.
+
+    Parameters
+    ----------
+    asset_ids : sequence of str, length N
+        Identifiers by asset position.
+    positions : ndarray of int, shape (R,)
+        Positions.
+
+    Returns
+    -------
+    Index
+        Strings, shape (R,).
+
+    Examples
+    --------
+    >>> id_column(("A@US#1", "B@US#1"), np.array([1, 0])).tolist()
+    ['B@US#1', 'A@US#1']
+    """
+    return pd.Index(np.asarray(asset_ids, dtype=object)[positions], dtype="str")
 
 
 @dataclass(frozen=True, eq=False)

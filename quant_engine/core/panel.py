@@ -28,9 +28,11 @@ from quant_engine.core.errors import (
     SchemaMismatchError,
     did_you_mean,
 )
+from quant_engine.core.ids import id_column, id_order
 
 ValueT = TypeVar("ValueT")
 LONG_INDEX = ("date", "asset_id")
+PRICE_FIELDS = ("open", "high", "low", "close")
 
 
 class PriceBasis(StrEnum):
@@ -298,13 +300,13 @@ class Panel:
             One row per time and asset with at least one value; columns in field order.
         """
         names = tuple(self.fields) if fields is None else tuple(fields)
-        order = np.argsort(np.asarray(self.asset_ids, dtype=object), kind="stable")
+        order = id_order(self.asset_ids)
         stack = {name: self.field(name)[:, order] for name in names}
         keep = np.zeros(self.shape, dtype=bool)
         for values in stack.values():
             keep |= ~np.isnan(values)
         row, column = np.nonzero(keep)
-        assets = pd.Index(np.asarray(self.asset_ids, dtype=object)[order], dtype="str")
+        assets = id_column(self.asset_ids, order)
         index = pd.MultiIndex.from_arrays(
             [self.time.index[row], assets[column]], names=list(LONG_INDEX)
         )

@@ -21,9 +21,7 @@ from pydantic import Field
 
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.hashing import sha256_json
-
-BPS = 1e-4
-"""One basis point as a fraction."""
+from quant_engine.core.units import BPS
 
 Amount = float | npt.NDArray[np.float64]
 """A number, or an array of any shape; NaN in gives NaN out unless said otherwise."""
@@ -159,7 +157,7 @@ def fee_cost(traded_value: Amount, fee_bps: float) -> Amount:
     >>> round(float(fee_cost(-10_000.0, 2.0)), 10)
     2.0
     """
-    return np.abs(traded_value) * fee_bps * 1e-4
+    return np.abs(traded_value) * fee_bps * BPS
 
 
 @register_jitable
@@ -246,7 +244,7 @@ def impact_cost(traded_value: Amount, adv_value: Amount, impact_coef_bps: float)
     if impact_coef_bps == 0.0:
         return np.abs(traded_value) * 0.0
     share = participation_frac(traded_value, adv_value)
-    return np.abs(traded_value) * impact_coef_bps * 1e-4 * np.sqrt(share)
+    return np.abs(traded_value) * impact_coef_bps * BPS * np.sqrt(share)
 
 
 @register_jitable
@@ -274,4 +272,4 @@ def borrow_cost(short_value: Amount, borrow_bps_ann: float, periods_per_year: fl
     >>> round(float(borrow_cost(252_000.0, 50.0, 252.0)), 10)
     5.0
     """
-    return short_value * borrow_bps_ann * 1e-4 / periods_per_year
+    return short_value * borrow_bps_ann * BPS / periods_per_year

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from quant_engine.core.causality import Causality
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.registry import Registry
 
@@ -25,30 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FEATURE_KINDS",
-    "Causality",
     "FeatureKind",
     "FeatureRequest",
     "WindowParams",
     "slot_table",
 ]
-
-
-class Causality(StrEnum):
-    """When the value of row t may be used.
-
-    ``CAUSAL``
-        Computed from rows up to and including t alone; usable by a decision after the close of t.
-    ``END_OF_DAY``
-        Published after the close of t and before the next open; usable for a fill at the next
-        open, not in the closing auction of t.
-    ``RESEARCH_ONLY``
-        Depends on something known later than the next open; may be studied, and the predictor
-        refuses it.
-    """
-
-    CAUSAL = "CAUSAL"
-    END_OF_DAY = "END_OF_DAY"
-    RESEARCH_ONLY = "RESEARCH_ONLY"
 
 
 class WindowParams(FrozenConfig):

@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from quant_engine.core.causality import Causality
 from quant_engine.core.errors import ConfigError, DataError, MissingFieldError, did_you_mean
-from quant_engine.core.panel import Panel, PriceBasis
+from quant_engine.core.panel import PRICE_FIELDS, Panel, PriceBasis
 from quant_engine.core.progress import SILENT, Progress
 from quant_engine.features import price_volume
 from quant_engine.features.kernels import blank_infinite
 from quant_engine.features.kinds import (
     FEATURE_KINDS,
-    Causality,
     FeatureKind,
     FeatureRequest,
     GroupCompute,
 )
-from quant_engine.features.prices import PRICE_FIELDS
 from quant_engine.features.sets import PASS_THROUGH, FeatureSet, FeatureSpec
 from quant_engine.features.workspace import Workspace
 
@@ -40,8 +39,6 @@ __all__ = [
     "price_volume",
     "required_fields",
 ]
-
-_STRENGTH = {Causality.RESEARCH_ONLY: 0, Causality.END_OF_DAY: 1, Causality.CAUSAL: 2}
 
 
 def compute_features(
@@ -149,7 +146,7 @@ def check_feature_set(feature_set: FeatureSet) -> None:
                 got=spec.lookback_sessions,
                 hint=f"Kind {spec.kind!r} with window {spec.window} reads that many rows.",
             )
-        if _STRENGTH[spec.causality] > _STRENGTH[kind.causality]:
+        if spec.causality.strength > kind.causality.strength:
             raise ConfigError(
                 f"{where}, causality",
                 wanted=f"{kind.causality} or weaker",

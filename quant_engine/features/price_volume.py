@@ -21,12 +21,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from quant_engine.core.arrays import FloatMatrix
+from quant_engine.core.causality import Causality
+from quant_engine.core.panel import PRICE_FIELDS
 from quant_engine.core.registry import NoParams, PluginMetadata
 from quant_engine.features import kernels
 from quant_engine.features import order_kernels as order
 from quant_engine.features.kinds import (
     FEATURE_KINDS,
-    Causality,
     FeatureKind,
     FeatureRequest,
     GroupCompute,
@@ -210,24 +211,23 @@ def _pass_through(space: Workspace, requests: Requests, block: Block) -> None:
         block[request.slot] = space.panel.field(request.name)
 
 
-_OHLC = ("open", "high", "low", "close")
 _HLC = ("high", "low", "close")
 _C, _V, _CV = ("close",), ("volume",), ("close", "volume")
 
 # kind: (group, output, inputs, rows beyond the window, smallest window, unit, formula)
 _KINDS: dict[str, tuple[GroupCompute, int, tuple[str, ...], int, int, str, str]] = {
-    "kmid": (_bar_shapes, 0, _OHLC, 1, 0, "fraction", "(close - open)/open"),
-    "klen": (_bar_shapes, 1, _OHLC, 1, 0, "fraction", "(high - low)/open"),
-    "kmid2": (_bar_shapes, 2, _OHLC, 1, 0, "ratio", "(close - open)/(high - low)"),
-    "kup": (_bar_shapes, 3, _OHLC, 1, 0, "fraction", "(high - max(open, close))/open"),
-    "kup2": (_bar_shapes, 4, _OHLC, 1, 0, "ratio", "(high - max(open, close))/(high - low)"),
-    "klow": (_bar_shapes, 5, _OHLC, 1, 0, "fraction", "(min(open, close) - low)/open"),
-    "klow2": (_bar_shapes, 6, _OHLC, 1, 0, "ratio", "(min(open, close) - low)/(high - low)"),
-    "ksft": (_bar_shapes, 7, _OHLC, 1, 0, "fraction", "(2 close - high - low)/open"),
-    "ksft2": (_bar_shapes, 8, _OHLC, 1, 0, "ratio", "(2 close - high - low)/(high - low)"),
-    "open0": (_bar_shapes, 9, _OHLC, 1, 0, "ratio", "open/close"),
-    "high0": (_bar_shapes, 10, _OHLC, 1, 0, "ratio", "high/close"),
-    "low0": (_bar_shapes, 11, _OHLC, 1, 0, "ratio", "low/close"),
+    "kmid": (_bar_shapes, 0, PRICE_FIELDS, 1, 0, "fraction", "(close - open)/open"),
+    "klen": (_bar_shapes, 1, PRICE_FIELDS, 1, 0, "fraction", "(high - low)/open"),
+    "kmid2": (_bar_shapes, 2, PRICE_FIELDS, 1, 0, "ratio", "(close - open)/(high - low)"),
+    "kup": (_bar_shapes, 3, PRICE_FIELDS, 1, 0, "fraction", "(high - max(open, close))/open"),
+    "kup2": (_bar_shapes, 4, PRICE_FIELDS, 1, 0, "ratio", "(high - max(open, close))/(high - low)"),
+    "klow": (_bar_shapes, 5, PRICE_FIELDS, 1, 0, "fraction", "(min(open, close) - low)/open"),
+    "klow2": (_bar_shapes, 6, PRICE_FIELDS, 1, 0, "ratio", "(min(open, close) - low)/(high - low)"),
+    "ksft": (_bar_shapes, 7, PRICE_FIELDS, 1, 0, "fraction", "(2 close - high - low)/open"),
+    "ksft2": (_bar_shapes, 8, PRICE_FIELDS, 1, 0, "ratio", "(2 close - high - low)/(high - low)"),
+    "open0": (_bar_shapes, 9, PRICE_FIELDS, 1, 0, "ratio", "open/close"),
+    "high0": (_bar_shapes, 10, PRICE_FIELDS, 1, 0, "ratio", "high/close"),
+    "low0": (_bar_shapes, 11, PRICE_FIELDS, 1, 0, "ratio", "low/close"),
     "gap": (_overnight_gap, 0, ("open", "close"), 2, 0, "fraction",
             "(open + dividend)/previous close - 1"),
     "roc": (_rate_of_change, 0, _C, 1, 1, "ratio", "close w sessions ago/close"),

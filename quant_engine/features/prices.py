@@ -7,9 +7,7 @@ import numpy as np
 from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.panel import Panel, PriceBasis
 
-__all__ = ["PRICE_FIELDS", "cash_dividends", "positive_prices", "total_returns"]
-
-PRICE_FIELDS = ("open", "high", "low", "close")
+__all__ = ["cash_dividends", "positive_prices", "total_returns"]
 
 
 def total_returns(panel: Panel) -> FloatMatrix:

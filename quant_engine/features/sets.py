@@ -11,8 +11,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from quant_engine.core.causality import Causality
 from quant_engine.core.config import FrozenConfig
-from quant_engine.features.kinds import Causality
 
 __all__ = ["PASS_THROUGH", "FeatureSet", "FeatureSpec"]
 

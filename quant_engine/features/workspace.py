@@ -13,15 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from quant_engine.core.arrays import FloatMatrix, FloatVector
-from quant_engine.core.panel import Panel
+from quant_engine.core.panel import PRICE_FIELDS, Panel
 from quant_engine.features.kernels import prepare
-from quant_engine.features.prices import (
-    PRICE_FIELDS,
-    cash_dividends,
-    positive_prices,
-    total_returns,
-)
-from quant_engine.features.transforms import equal_weight_mean
+from quant_engine.features.prices import cash_dividends, positive_prices, total_returns
+from quant_engine.stats.cross_section import equal_weight_mean
 
 __all__ = ["Prepared", "Workspace"]
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from quant_engine.core.hashing import finite_or_none
+from quant_engine.core.ids import id_column, id_order
 from quant_engine.core.panel import Panel
 from quant_engine.models.blocks import Block, Mapped
 from quant_engine.models.config import ModelConfig
@@ -22,13 +23,13 @@ from quant_engine.models.fitting import FitResult
 from quant_engine.models.maps import ScoreMaps
 from quant_engine.models.matrix import RowMatrix
 from quant_engine.stats.calibration import expected_calibration_error
+from quant_engine.stats.cross_section import equal_weight_mean
 from quant_engine.stats.ic import ic_by_date
-from quant_engine.stats.inference import newey_west_mean
+from quant_engine.stats.inference import known_mean, newey_west_or_nan
 from quant_engine.stats.splits import Fold
 
 __all__ = [
     "FoldOutcome",
-    "asset_column",
     "fold_table",
     "importance_frame",
     "long_order",
@@ -111,13 +112,13 @@ def _fold_row(outcome: FoldOutcome, panel: Panel, config: ModelConfig) -> dict[s
     }
     everything = np.ones(len(outcome.in_sample.sessions), dtype=bool)
     for name in (*config.columns, BLEND):
-        row[f"{name}_is_rank_ic"] = _known_mean(
+        row[f"{name}_is_rank_ic"] = known_mean(
             _ic(outcome.in_sample, name, everything, "rank", config)
         )
-        row[f"{name}_oos_rank_ic"] = _known_mean(_ic(outcome.block, name, scored, "rank", config))
-        row[f"{name}_oos_ic"] = _known_mean(_ic(outcome.block, name, scored, "pearson", config))
+        row[f"{name}_oos_rank_ic"] = known_mean(_ic(outcome.block, name, scored, "rank", config))
+        row[f"{name}_oos_ic"] = known_mean(_ic(outcome.block, name, scored, "pearson", config))
     row["is_oos_gap"] = row[f"{BLEND}_is_rank_ic"] - row[f"{BLEND}_oos_rank_ic"]
-    row["coverage"] = _known_mean(_inside([outcome]))
+    row["coverage"] = known_mean(_inside([outcome]))
     row["sign_ece"] = _sign_ece([outcome])
     maps = outcome.maps
     row["n_map_sessions"] = 0 if maps is None else maps.n_sessions
@@ -153,31 +154,31 @@ def overall_figures(
     holdout = [o for o in outcomes if o.fold.is_holdout]
     series = _scored_ic(development, BLEND, "rank", config)
     in_sample = [
-        _known_mean(
+        known_mean(
             _ic(o.in_sample, BLEND, np.ones(len(o.in_sample.sessions), bool), "rank", config)
         )
         for o in development
     ]
-    by_fold = [_known_mean(_scored_ic([o], BLEND, "rank", config)) for o in development]
+    by_fold = [known_mean(_scored_ic([o], BLEND, "rank", config)) for o in development]
     held = _scored_ic(holdout, BLEND, "rank", config)
     figures = {
         "n_folds": float(len(development)),
         "n_oos_sessions": float((~np.isnan(series)).sum()),
-        "oos_rank_ic": _known_mean(series),
-        "oos_rank_ic_t": _mean_t(series, lags),
-        "oos_ic": _known_mean(_scored_ic(development, BLEND, "pearson", config)),
-        "is_rank_ic": _known_mean(np.array(in_sample)),
-        "is_oos_gap": _known_mean(np.array(in_sample) - np.array(by_fold)),
-        "oos_coverage": _known_mean(_inside(development)),
+        "oos_rank_ic": known_mean(series),
+        "oos_rank_ic_t": newey_west_or_nan(series, lags=lags).t,
+        "oos_ic": known_mean(_scored_ic(development, BLEND, "pearson", config)),
+        "is_rank_ic": known_mean(np.array(in_sample)),
+        "is_oos_gap": known_mean(np.array(in_sample) - np.array(by_fold)),
+        "oos_coverage": known_mean(_inside(development)),
         "oos_sign_ece": _sign_ece(development),
         "coverage": config.maps.coverage,
         "n_holdout_sessions": float((~np.isnan(held)).sum()),
-        "holdout_rank_ic": _known_mean(held),
-        "holdout_ic": _known_mean(_scored_ic(holdout, BLEND, "pearson", config)),
+        "holdout_rank_ic": known_mean(held),
+        "holdout_ic": known_mean(_scored_ic(holdout, BLEND, "pearson", config)),
         "holdout_r2": cross_sectional_r2(holdout),
     }
     for name in config.columns:
-        figures[f"{name}_oos_rank_ic"] = _known_mean(_scored_ic(development, name, "rank", config))
+        figures[f"{name}_oos_rank_ic"] = known_mean(_scored_ic(development, name, "rank", config))
     return {name: finite_or_none(value) for name, value in figures.items()}
 
 
@@ -314,7 +315,7 @@ def _oos_of_fold(outcome: FoldOutcome, panel: Panel, rows: RowMatrix) -> pd.Data
     return pd.DataFrame(
         {
             "date": panel.time.index[session],
-            "asset_id": asset_column(panel.asset_ids, asset),
+            "asset_id": id_column(panel.asset_ids, asset),
             "fold": np.int16(fold.number),
             "is_holdout": fold.is_holdout,
             **prediction_columns(block, outcome.mapped, place),
@@ -347,32 +348,8 @@ def long_order(
     array([1, 2, 0])
     """
     rank = np.empty(len(asset_ids), dtype=np.int64)
-    rank[np.argsort(np.asarray(asset_ids, dtype=object), kind="stable")] = np.arange(len(asset_ids))
+    rank[id_order(asset_ids)] = np.arange(len(asset_ids))
     return np.lexsort((rank[asset], session))
-
-
-def asset_column(asset_ids: tuple[str, ...], asset: npt.NDArray[Any]) -> pd.Index:
-    """Identifiers of asset positions as a string column.
-
-    Parameters
-    ----------
-    asset_ids : tuple of str
-        Identifiers by asset position.
-    asset : ndarray of int, shape (R,)
-        Positions.
-
-    Returns
-    -------
-    Index
-        Strings, shape (R,).
-
-    Examples
-    --------
-    >>> asset_column(("A@US#1", "B@US#1"), np.array([1, 0])).tolist()
-    ['B@US#1', 'A@US#1']
-    """
-    names: pd.Index = pd.Index(np.asarray(asset_ids, dtype=object)[asset], dtype="str")
-    return names
 
 
 def _score_of(block: Block, name: str) -> Matrix:
@@ -427,20 +404,4 @@ def _sign_ece(outcomes: Sequence[FoldOutcome]) -> float:
 
 def _from_session_mean(values: Matrix, known: npt.NDArray[np.bool_]) -> Matrix:
     """Known values minus their session mean, 0 elsewhere."""
-    filled = np.where(known, values, 0.0)
-    mean = filled.sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-    return np.where(known, filled - mean[:, None], 0.0)
-
-
-def _known_mean(values: Matrix) -> float:
-    """Mean of what is known; NaN where nothing is."""
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if known.size else float("nan")
-
-
-def _mean_t(series: Matrix, lags: int) -> float:
-    """Newey-West t of a mean; NaN with fewer than two observations."""
-    known = int((~np.isnan(series)).sum())
-    if known < 2:
-        return float("nan")
-    return newey_west_mean(series, lags=min(lags, known - 1)).t
+    return np.where(known, values - equal_weight_mean(values, known)[:, None], 0.0)

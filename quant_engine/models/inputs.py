@@ -8,12 +8,12 @@ scales intervals and is no input of a learner.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from pydantic import model_validator
 
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix
+from quant_engine.core.causality import Causality
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import LookAheadError, SchemaMismatchError
 from quant_engine.core.panel import Panel
@@ -30,9 +30,8 @@ class FeatureSchema(FrozenConfig):
         Hash of the feature set's definition.
     names : tuple of str
         Feature names in column order.
-    causality : tuple of str
-        One per name: ``CAUSAL`` (known at any time of the session), ``END_OF_DAY`` (known after
-        its close) or ``RESEARCH_ONLY`` (uses later data; refused by trainer and predictor).
+    causality : tuple of Causality
+        One per name: when its value may be used. Trainer and predictor refuse ``RESEARCH_ONLY``.
 
     Examples
     --------
@@ -42,7 +41,7 @@ class FeatureSchema(FrozenConfig):
 
     set_id: str
     names: tuple[str, ...]
-    causality: tuple[Literal["CAUSAL", "END_OF_DAY", "RESEARCH_ONLY"], ...]
+    causality: tuple[Causality, ...]
 
     @model_validator(mode="after")
     def _consistent(self) -> FeatureSchema:
@@ -73,7 +72,7 @@ class FeatureSchema(FrozenConfig):
         research = [
             name
             for name, kind in zip(self.names, self.causality, strict=True)
-            if kind == "RESEARCH_ONLY"
+            if kind == Causality.RESEARCH_ONLY
         ]
         if research:
             raise LookAheadError(

@@ -17,7 +17,7 @@ import pandas as pd
 
 from quant_engine.core.errors import ConfigError
 from quant_engine.models.blocks import Market, make_block, map_scores
-from quant_engine.models.evaluation import asset_column, long_order, prediction_columns
+from quant_engine.models.evaluation import long_order, prediction_columns
 from quant_engine.models.inputs import ModelFeatures
 from quant_engine.models.matrix import build_rows, missing_counts
 from quant_engine.models.model import FittedModel
@@ -104,7 +104,7 @@ def predict(
     session, asset = session[order], asset[order]
     keys = {
         "date": features.panel.time.index[session],
-        "asset_id": asset_column(features.panel.asset_ids, asset),
+        "asset_id": id_column(features.panel.asset_ids, asset),
     }
     parts = {}
     if with_contributions:

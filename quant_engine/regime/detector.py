@@ -26,6 +26,7 @@ from pydantic import Field, model_validator
 from quant_engine.core.arrays import FloatVector, TimeVector
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, DataError
+from quant_engine.core.regimes import RegimeLabel
 from quant_engine.regime.correlation import CorrelationConfig, correlation_regime
 from quant_engine.regime.ewma import (
     EwmaConfig,
@@ -38,17 +39,13 @@ from quant_engine.regime.hmm import HMMConfig, walk_forward_filter
 from quant_engine.stats.checks import parse_matrix, parse_vector
 
 __all__ = [
-    "REGIME_NAMES",
     "RegimeConfig",
     "canonical_labels",
     "detect_regimes",
     "trend_probabilities",
 ]
 
-REGIME_NAMES = ("bull_trend", "bear_trend", "default", "high_volatility")
-"""Names of the canonical labels 0 to 3."""
-
-_HIGH = 3
+_HIGH = int(RegimeLabel.HIGH_VOLATILITY)
 
 
 class RegimeConfig(FrozenConfig):
@@ -285,7 +282,7 @@ def _market_columns(
     return {
         "regime": labels,
         "confidence": probabilities[rows, np.maximum(labels, 0)],
-        **{f"prob_{k}": probabilities[:, k] for k in range(len(REGIME_NAMES))},
+        **{f"prob_{k}": probabilities[:, k] for k in RegimeLabel.known()},
         "duration_sessions": _durations(labels),
         "entropy": _entropy(probabilities),
         "ewma_vol_ann": volatility * sqrt(config.periods_per_year),

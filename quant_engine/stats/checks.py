@@ -6,6 +6,7 @@ Contract: what comes out is a float64 array of the promised rank without infinit
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.errors import ConfigError, DataError
 
-__all__ = ["check_coverage", "check_same_shape", "parse_matrix", "parse_vector"]
+__all__ = ["check_coverage", "check_same_shape", "exact_level", "parse_matrix", "parse_vector"]
 
 
 def parse_vector(name: str, values: npt.ArrayLike) -> FloatVector:
@@ -158,3 +159,25 @@ def check_coverage(name: str, value: float) -> float:
             hint="Write 0.9 for 90 %.",
         )
     return value
+
+
+def exact_level(value: float) -> Fraction:
+    """Probability level as the decimal that was written, for ranks that must not slip by one.
+
+    Parameters
+    ----------
+    value : float
+        Level; read as the nearest fraction with a denominator up to a million, because 20 * 0.95
+        is 19.000000000000004 in floats and would round up to 20.
+
+    Returns
+    -------
+    Fraction
+        Exact.
+
+    Examples
+    --------
+    >>> 20 * exact_level(0.95)
+    Fraction(19, 1)
+    """
+    return Fraction(value).limit_denominator(1_000_000)

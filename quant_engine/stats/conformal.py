@@ -9,7 +9,6 @@ dividing the residual by a volatility forecast restores most of it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
 from math import ceil
 
 import numpy as np
@@ -129,7 +128,7 @@ def conformal_rank(n: int, *, coverage: float) -> int:
     check_coverage("coverage", coverage)
     if n < 0:
         raise ConfigError("n", wanted="a count", got=n, hint="Pass the number of scores.")
-    return ceil((n + 1) * Fraction(coverage).limit_denominator(1_000_000))
+    return ceil((n + 1) * exact_level(coverage))
 
 
 def conformal_quantile(scores: npt.ArrayLike, *, coverage: float) -> float:

@@ -21,9 +21,11 @@ from quant_engine.stats.checks import parse_matrix, parse_vector
 __all__ = [
     "MeanTest",
     "RegressionTest",
+    "known_mean",
     "long_run_variance",
     "newey_west_lags",
     "newey_west_mean",
+    "newey_west_or_nan",
     "newey_west_regression",
 ]
 
@@ -226,6 +228,69 @@ def newey_west_mean(x: npt.ArrayLike, *, lags: int, small_sample: bool = False) 
         lags=lags,
         small_sample=small_sample,
     )
+
+
+def newey_west_or_nan(x: npt.ArrayLike, *, lags: int, min_obs: int = 2) -> MeanTest:
+    """:func:`newey_west_mean` of a series that may be too short for it, as parts of a table are.
+
+    Parameters
+    ----------
+    x : array-like, shape (T,)
+        Series in time order, any unit; NaN = not observed, with the rule of
+        :func:`long_run_variance`.
+    lags : int
+        Bartlett lags, cut to the observations minus 1.
+    min_obs : int
+        Observations that a test needs, at least 2.
+
+    Returns
+    -------
+    MeanTest
+        Below `min_obs` without standard error, t and p-value (NaN); the mean is NaN only without
+        any observation.
+
+    Raises
+    ------
+    DataError
+        Not a finite one-dimensional series.
+    ConfigError
+        Lags below 0.
+
+    Examples
+    --------
+    >>> short = newey_west_or_nan([0.02, 0.04], lags=5, min_obs=10)
+    >>> round(short.mean, 3), short.t, short.n
+    (0.03, nan, 2)
+    """
+    series = parse_vector("x", x)
+    n_obs = int((~np.isnan(series)).sum())
+    if n_obs >= max(min_obs, 2):
+        return newey_west_mean(series, lags=min(lags, n_obs - 1))
+    nan = float("nan")
+    return MeanTest(known_mean(series), nan, nan, nan, n=n_obs, lags=lags, small_sample=False)
+
+
+def known_mean(values: npt.ArrayLike) -> float:
+    """Mean of what is known.
+
+    Parameters
+    ----------
+    values : array-like, any shape
+        Any unit; NaN = not observed, left out.
+
+    Returns
+    -------
+    float
+        NaN without any observation.
+
+    Examples
+    --------
+    >>> known_mean([1.0, float("nan"), 3.0]), known_mean([])
+    (2.0, nan)
+    """
+    array = np.asarray(values, dtype=np.float64)
+    known = array[~np.isnan(array)]
+    return float(known.mean()) if known.size else float("nan")
 
 
 def newey_west_regression(

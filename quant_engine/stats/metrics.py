@@ -8,7 +8,6 @@ of periods in a year is a fact about the series and not about the metric.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from math import ceil, sqrt
 from statistics import NormalDist
 from typing import Literal
@@ -539,9 +538,7 @@ def var_es(returns: npt.ArrayLike, *, alpha: float) -> TailRisk:
     n_obs = len(losses)
     if n_obs == 0:
         return TailRisk(var=float("nan"), es=float("nan"), alpha=alpha, n_obs=0)
-    # 1 - 0.05 is 0.9500000000000000 + noise in floats, which would move k by one.
-    tail = Fraction(alpha).limit_denominator(1_000_000)
-    var = float(losses[max(ceil((1 - tail) * n_obs), 1) - 1])
+    var = float(losses[max(ceil((1 - exact_level(alpha)) * n_obs), 1) - 1])
     es = var + float(np.maximum(losses - var, 0.0).sum()) / (alpha * n_obs)
     return TailRisk(var=var, es=es, alpha=alpha, n_obs=n_obs)
 

@@ -21,7 +21,6 @@ from quant_engine.stats.inference import newey_west_mean
 
 __all__ = ["ic_by_horizon", "ic_by_year", "ic_table", "quantile_by_date", "quantile_table"]
 
-BPS = 1e4
 MIN_TESTED = 10
 """Dates below which a mean gets no t-statistic."""
 
@@ -200,8 +199,8 @@ def quantile_table(by_date: FloatMatrix, *, lags: int) -> pd.DataFrame:
         rows.append(
             {
                 "quantile": number + 1,
-                "mean_fwd_return_bps": float(known.mean()) * BPS if known.size else np.nan,
-                "std_error_bps": error * BPS,
+                "mean_fwd_return_bps": float(known.mean()) * BPS_PER_UNIT if known.size else np.nan,
+                "std_error_bps": error * BPS_PER_UNIT,
             }
         )
     return pd.DataFrame(rows, columns=["quantile", "mean_fwd_return_bps", "std_error_bps"])

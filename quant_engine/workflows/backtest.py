@@ -44,7 +44,6 @@ from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 from quant_engine.workflows.validation import validation_table
 
-
 SECTIONS = ("backtest", "costs")
 """Settings that a person may give; whether predictions are in-sample is a flag."""
 

@@ -39,10 +39,10 @@ class Location(FrozenConfig):
     delistings: str = ""
     benchmark: str = ""
 
-    def places(self) -> Places:
-        """Return the paths as the loader takes them."""
+    def places(self, cache: Path) -> Places:
+        """Return the paths as the loader takes them, with the folder of the bar cache."""
         given = {name: Path(text) for name, text in self.content().items() if text}
-        return Places(**given)
+        return Places(cache=cache, **given)
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,9 @@ def load_data(
     """
     market = load_market(
         request,
-        location.places(),
+        location.places(workspace.settings.data_root / "cache"),
         as_of=workspace.clock.now().date(),
+        clock=workspace.clock,
         progress=workspace.progress,
     )
     data = LoadedData(request, market)

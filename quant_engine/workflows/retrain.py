@@ -135,9 +135,7 @@ def versions(workspace: Workspace) -> Outcome:
     )
 
 
-def rollback(
-    workspace: Workspace, *, horizon: int | None = None, dry_run: bool = False
-) -> Outcome:
+def rollback(workspace: Workspace, *, horizon: int | None = None, dry_run: bool = False) -> Outcome:
     """Make the previous champion of the newest run's triple champion again.
 
     Parameters
