@@ -337,7 +337,8 @@ class ArtifactStore:
 
     def _publish(self, manifest: Manifest, fresh: Path) -> None:
         target = self.path(manifest.ref)
-        if target.is_dir() and not self.faults(manifest.ref):
+        exists = target.is_dir()
+        if exists and not self.faults(manifest.ref):
             return
         record: dict[str, Any] = {
             "created_at": self._clock.now().isoformat(timespec="seconds"),
@@ -349,7 +350,7 @@ class ArtifactStore:
         (fresh / _RECORD).write_bytes(json_bytes(record))
         sync_tree(fresh)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.is_dir():
+        if exists:
             # A damaged copy makes way for the whole one and is removed with the temporary folder.
             target.rename(fresh.with_name("damaged"))
         try:

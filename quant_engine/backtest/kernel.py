@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from quant_engine.execution.costs import borrow_cost, fee_cost, impact_cost, spread_cost
 from quant_engine.core.units import BPS
+from quant_engine.execution.costs import borrow_cost, fee_cost, impact_cost, spread_cost
 from quant_engine.execution.fills import fill_fraction
 
 DAILY_COLUMNS = (

@@ -17,6 +17,7 @@ from quant_engine.backtest.kernel import DAILY_COLUMNS, REASONS, STATUSES, Run
 from quant_engine.backtest.performance import trailing_beta
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.panel import Panel, PriceBasis
+from quant_engine.core.units import BPS_PER_UNIT
 
 DAILY_RESULT_COLUMNS = (
     "equity",

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     )
     book = result.add_argument_group("book")
     book.add_argument("--mode", choices=("long_short", "long_only"), help="kind of book")
-    book.add_argument("--top", type=float, metavar="K", help="names per side, or a share below 1")
+    book.add_argument("--top", type=_top, metavar="K", help="names per side, or a share below 1")
     book.add_argument("--costs", metavar="PROFILE", help="cost profile from specs/costs (base)")
     book.add_argument("--capital", type=float, metavar="USD", help="starting capital")
     book.add_argument("--min-confidence", type=float, metavar="P", help="trade only above this")
@@ -64,6 +64,17 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse, simulate, print; return the exit code."""
     return execute("run_backtest.py", parser().parse_args(argv), _work)
+
+
+def _top(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not (0 < value < 1 or (value >= 1 and value.is_integer())):
+        message = f"wanted a whole number of names, or a share above 0 and below 1, got {text}"
+        raise argparse.ArgumentTypeError(message)
+    return value
 
 
 def _work(args: argparse.Namespace) -> Outcome:

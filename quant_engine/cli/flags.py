@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 from collections.abc import Collection
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def add_run_flags(parser: argparse.ArgumentParser, *, settings: bool = False) ->
     run = parser.add_argument_group("run")
     run.add_argument("--resume", action="store_true", help="reuse stages that already finished")
     run.add_argument("--dry-run", action="store_true", help="say what would be done, then stop")
-    run.add_argument("--jobs", type=_positive, metavar="N", help="parallel processes (default: 2)")
+    run.add_argument("--jobs", type=positive, metavar="N", help="parallel processes (default: 2)")
     if not settings:
         return
     run.add_argument(
@@ -103,8 +104,8 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     data.add_argument("--source", help="provider: simulated (default), local, yahoo, wrds")
     data.add_argument("--path", type=Path, help="folder or file of price data (source local)")
     data.add_argument("--world", metavar="NAME", help="simulated world from specs/worlds")
-    data.add_argument("--start", metavar="DATE", help="first session, YYYY-MM-DD")
-    data.add_argument("--end", metavar="DATE", help="last session, YYYY-MM-DD")
+    data.add_argument("--start", type=iso_date, metavar="DATE", help="first session, YYYY-MM-DD")
+    data.add_argument("--end", type=iso_date, metavar="DATE", help="last session, YYYY-MM-DD")
     data.add_argument("--years", type=float, metavar="Y", help="only the last Y years of data")
     data.add_argument("--tickers", nargs="+", metavar="T", help="only these tickers")
     data.add_argument(
@@ -229,8 +230,17 @@ def _merge(target: dict[str, Any], other: dict[str, Any]) -> None:
             target[key] = value
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
+def positive(text: str) -> int:
+    """Parse a whole number of at least 1, for use as the ``type`` of an argument."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"wanted a whole number of at least 1, got {text}")
+    return int(text)
+
+
+def iso_date(text: str) -> date:
+    """Parse a date such as 2024-01-31, for use as the ``type`` of an argument."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        message = f"wanted a date such as 2024-01-31, got {text}"
+        raise argparse.ArgumentTypeError(message) from None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quant_engine.cli.flags import add_run_flags, make_parser
+from quant_engine.cli.flags import add_run_flags, iso_date, make_parser, positive
 from quant_engine.cli.run import execute
 from quant_engine.cli.setup import open_workspace
 
@@ -29,8 +29,10 @@ def parser() -> argparse.ArgumentParser:
     )
     choice.add_argument("--champion", action="store_true", help="same as --version champion")
     choice.add_argument("--path", type=Path, help="where the run's own files lie now")
-    choice.add_argument("--end", metavar="DATE", help="predict as of this session (default: last)")
-    choice.add_argument("--top", type=int, default=20, metavar="K", help="rows to print (20)")
+    choice.add_argument(
+        "--end", type=iso_date, metavar="DATE", help="predict as of this session (default: last)"
+    )
+    choice.add_argument("--top", type=positive, default=20, metavar="K", help="rows to print (20)")
     choice.add_argument(
         "--output", type=Path, metavar="FILE", help="CSV to write (default: results/)"
     )

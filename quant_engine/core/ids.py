@@ -122,9 +122,7 @@ def id_order(asset_ids: Sequence[str]) -> npt.NDArray[np.int64]:
     return np.argsort(np.asarray(asset_ids, dtype=object), kind="stable")
 
 
-def id_column(
-    asset_ids: Sequence[str], positions: npt.NDArray[np.integer[Any]]
-) -> pd.Index[str]:
+def id_column(asset_ids: Sequence[str], positions: npt.NDArray[np.integer[Any]]) -> pd.Index[str]:
     """Identifiers of asset positions as a string column.
 
     Parameters
@@ -144,7 +142,8 @@ def id_column(
     >>> id_column(("A@US#1", "B@US#1"), np.array([1, 0])).tolist()
     ['B@US#1', 'A@US#1']
     """
-    return pd.Index(np.asarray(asset_ids, dtype=object)[positions], dtype="str")
+    column: pd.Index[str] = pd.Index(np.asarray(asset_ids, dtype=object)[positions], dtype="str")
+    return column
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,15 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from quant_engine.core.arrays import FloatMatrix
-from quant_engine.models.blend import Blend, blend_members
+from quant_engine.models.blend import Blend, Matrix, blend_members
 from quant_engine.models.config import ModelConfig
 from quant_engine.models.maps import ScoreMaps, fit_maps
-from quant_engine.models.matrix import RowMatrix
+from quant_engine.models.matrix import RowMatrix, Sessions
 
 __all__ = ["Block", "Mapped", "Market", "fit_maps_on", "make_block", "map_scores"]
-
-Matrix = npt.NDArray[np.float64]
-Sessions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ import pandas as pd
 from quant_engine.core.hashing import finite_or_none
 from quant_engine.core.ids import id_column, id_order
 from quant_engine.core.panel import Panel
+from quant_engine.models.blend import Matrix
 from quant_engine.models.blocks import Block, Mapped
 from quant_engine.models.config import ModelConfig
 from quant_engine.models.fitting import FitResult
@@ -38,7 +39,6 @@ __all__ = [
     "prediction_columns",
 ]
 
-Matrix = npt.NDArray[np.float64]
 BLEND = "blend"
 
 

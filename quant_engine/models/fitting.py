@@ -16,11 +16,10 @@ import numpy.typing as npt
 from quant_engine.core.errors import InsufficientHistoryError
 from quant_engine.models.config import ModelConfig
 from quant_engine.models.learners import FittedLearner, build_learner
-from quant_engine.models.matrix import row_numbers
+from quant_engine.models.matrix import Sessions, row_numbers
 
 __all__ = ["FitResult", "FitTask", "fit_task"]
 
-Sessions = npt.NDArray[np.int64]
 IMPORTANCE_ROWS = 2_000
 """Rows on which mean absolute contributions are measured; TreeSHAP takes 0.1 s for them."""
 

@@ -27,6 +27,9 @@ from quant_engine.stats.cross_section import rank_gaussian, taking_part, z_score
 
 __all__ = ["RowMatrix", "build_rows", "standardize", "transform_target"]
 
+Sessions = npt.NDArray[np.int64]
+"""Positions on the session axis, increasing."""
+
 Z_CLIP = 5.0
 """Largest absolute cross-sectional z-score: beyond it a value is a data error or a story."""
 
@@ -226,9 +229,7 @@ def transform_target(labels: FloatMatrix, rows: RowMatrix, config: ModelConfig) 
     return standardize(dense, config.target_transform)[rows.session, rows.asset]
 
 
-def standardize(
-    values: FloatMatrix, method: str, *, mask: BoolMatrix | None = None
-) -> FloatMatrix:
+def standardize(values: FloatMatrix, method: str, *, mask: BoolMatrix | None = None) -> FloatMatrix:
     """Standardise each row of a matrix across its columns.
 
     ``rank_gaussian`` and ``z_score`` of :mod:`quant_engine.stats.cross_section`; for a learner

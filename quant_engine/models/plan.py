@@ -15,13 +15,13 @@ from quant_engine.core.errors import ConfigError, LookAheadError
 from quant_engine.core.panel import LabelPanel
 from quant_engine.models.config import ModelConfig
 from quant_engine.models.fitting import FitTask
+from quant_engine.models.matrix import Sessions
 from quant_engine.stats.splits import Fold
 
 __all__ = ["FINAL", "WARMUP", "check_folds", "fit_tasks", "fold_name", "label_is_over"]
 
 FINAL = "final model"
 WARMUP = "warm-up fold"
-Sessions = npt.NDArray[np.int64]
 
 
 def fold_name(fold: Fold) -> str:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from quant_engine.core.errors import ConfigError
+from quant_engine.core.ids import id_column
 from quant_engine.models.blocks import Market, make_block, map_scores
 from quant_engine.models.evaluation import long_order, prediction_columns
 from quant_engine.models.inputs import ModelFeatures

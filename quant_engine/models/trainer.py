@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import lightgbm as lgb
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from quant_engine.core.errors import SchemaMismatchError
@@ -40,7 +39,7 @@ from quant_engine.models.fitting import FitResult, fit_task
 from quant_engine.models.inputs import ModelFeatures
 from quant_engine.models.learners import LEARNERS, build_learner
 from quant_engine.models.maps import ScoreMaps
-from quant_engine.models.matrix import build_rows, transform_target
+from quant_engine.models.matrix import Sessions, build_rows, transform_target
 from quant_engine.models.model import FittedModel, FoldWindow, TrainingRecord
 from quant_engine.models.plan import (
     FINAL,
@@ -54,8 +53,6 @@ from quant_engine.models.quality import QualityVerdict, judge
 from quant_engine.stats.splits import Fold, label_horizon
 
 __all__ = ["TrainResult", "train"]
-
-Sessions = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,12 @@ import numpy.typing as npt
 
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.errors import ConfigError, DataError
-from quant_engine.stats.checks import check_coverage, check_same_shape, parse_vector
+from quant_engine.stats.checks import (
+    check_coverage,
+    check_same_shape,
+    exact_level,
+    parse_vector,
+)
 
 __all__ = [
     "SplitConformal",
@@ -107,8 +112,7 @@ def conformal_rank(n: int, *, coverage: float) -> int:
     n : int
         Calibration scores.
     coverage : float
-        Wanted coverage; read as the nearest fraction with a denominator up to a million, because
-        20 * 0.95 is 19.000000000000004 in floats and would round up to 20.
+        Wanted coverage, read as the decimal that was written (`checks.exact_level`).
 
     Returns
     -------

@@ -274,7 +274,7 @@ def equal_weight_mean(values: FloatMatrix, mask: BoolMatrix | None = None) -> Fl
 
 
 def taking_part(values: FloatMatrix, mask: BoolMatrix | None = None) -> FloatMatrix:
-    """Copy of the values in which everything that takes no part is NaN.
+    """Copy of the values in which everything that takes no part is NaN, and zero has one sign.
 
     Parameters
     ----------
@@ -309,8 +309,11 @@ def taking_part(values: FloatMatrix, mask: BoolMatrix | None = None) -> FloatMat
     if mask is not None:
         check_same_shape("values", values, "mask", mask)
         keep &= mask
-    # C order, because the order in which numpy adds depends on the memory layout.
-    return np.ascontiguousarray(np.where(keep, values, values.dtype.type(np.nan)))
+    # C order, because the order in which numpy adds depends on the memory layout. Adding zero turns
+    # -0.0 into 0.0: the two are one value, and which of them a sort puts first is open.
+    chosen = np.ascontiguousarray(np.where(keep, values, values.dtype.type(np.nan)))
+    chosen += 0.0
+    return chosen
 
 
 def _scores(chosen: FloatMatrix, form: int) -> FloatMatrix:
@@ -322,11 +325,11 @@ def _scores(chosen: FloatMatrix, form: int) -> FloatMatrix:
 def _row_order(values: FloatMatrix) -> IntMatrix:
     # Column numbers that sort each row, NaN last. A float32 fits into the upper half of an int64
     # in an order-preserving form, with its column below it; one plain sort of such keys is about
-    # five times as fast as argsort. Adding zero turns -0.0 into 0.0, which must tie.
+    # five times as fast as argsort.
     if values.dtype != np.float32:
         return np.argsort(values, axis=1)
-    bits = (values + np.float32(0.0)).view(np.int32)
-    bits ^= (bits >> 31) & np.int32(0x7FFFFFFF)
+    bits = values.view(np.int32)
+    bits = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
     keys = bits.astype(np.int64)
     keys <<= 32
     keys |= np.arange(values.shape[1])
@@ -428,9 +431,7 @@ def _fill_scores(
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _fill_z(
-    values: FloatMatrix, ordered: FloatMatrix, mean: FloatVector, out: FloatMatrix
-) -> None:
+def _fill_z(values: FloatMatrix, ordered: FloatMatrix, mean: FloatVector, out: FloatMatrix) -> None:
     # Squares are summed in the order of the values, as the mean is.
     n_rows, n_assets = values.shape
     for t in range(n_rows):

@@ -17,7 +17,13 @@ import numpy.typing as npt
 
 from quant_engine.core.arrays import FloatVector, TimeVector
 from quant_engine.core.errors import ConfigError, DataError, did_you_mean
-from quant_engine.stats.checks import check_coverage, check_same_shape, parse_matrix, parse_vector
+from quant_engine.stats.checks import (
+    check_coverage,
+    check_same_shape,
+    exact_level,
+    parse_matrix,
+    parse_vector,
+)
 from quant_engine.stats.inference import long_run_variance, newey_west_lags
 
 __all__ = [

@@ -15,9 +15,10 @@ import pandas as pd
 
 from quant_engine.core.arrays import FloatMatrix, TimeVector
 from quant_engine.core.errors import ConfigError
+from quant_engine.core.units import BPS_PER_UNIT
 from quant_engine.stats.checks import check_same_shape, parse_matrix
 from quant_engine.stats.ic import ic_by_date
-from quant_engine.stats.inference import newey_west_mean
+from quant_engine.stats.inference import known_mean, newey_west_or_nan
 
 __all__ = ["ic_by_horizon", "ic_by_year", "ic_table", "quantile_by_date", "quantile_table"]
 
@@ -79,13 +80,14 @@ def ic_by_year(table: pd.DataFrame, *, lags: int) -> pd.DataFrame:
     """
     rows = []
     for year, part in table.groupby(table["session"].dt.year, sort=True):
+        test = newey_west_or_nan(part["rank_ic"], lags=lags, min_obs=MIN_TESTED)
         rows.append(
             {
                 "year": int(str(year)),
-                "ic": float(part["ic"].mean()),
-                "rank_ic": float(part["rank_ic"].mean()),
-                "t_nw": _t_value(part["rank_ic"].to_numpy(), lags),
-                "n": int(part["rank_ic"].notna().sum()),
+                "ic": known_mean(part["ic"]),
+                "rank_ic": test.mean,
+                "t_nw": test.t,
+                "n": test.n,
             }
         )
     return pd.DataFrame(rows, columns=["year", "ic", "rank_ic", "t_nw", "n"])
@@ -113,15 +115,8 @@ def ic_by_horizon(
     rows = []
     for horizon, outcome in sorted(outcomes.items()):
         series = ic_by_date(scores, outcome, method="rank", min_assets=min_assets)
-        known = series[~np.isnan(series)]
-        rows.append(
-            {
-                "horizon": horizon,
-                "mean": float(known.mean()) if known.size else np.nan,
-                "t_nw": _t_value(known, horizon),
-                "n": int(known.size),
-            }
-        )
+        test = newey_west_or_nan(series, lags=horizon, min_obs=MIN_TESTED)
+        rows.append({"horizon": horizon, "mean": test.mean, "t_nw": test.t, "n": test.n})
     return pd.DataFrame(rows, columns=["horizon", "mean", "t_nw", "n"])
 
 
@@ -192,22 +187,12 @@ def quantile_table(by_date: FloatMatrix, *, lags: int) -> pd.DataFrame:
     """
     rows = []
     for number in range(by_date.shape[1]):
-        known = by_date[~np.isnan(by_date[:, number]), number]
-        error = np.nan
-        if known.size >= MIN_TESTED:
-            error = newey_west_mean(known, lags=min(lags, known.size - 1)).std_error
+        test = newey_west_or_nan(by_date[:, number], lags=lags, min_obs=MIN_TESTED)
         rows.append(
             {
                 "quantile": number + 1,
-                "mean_fwd_return_bps": float(known.mean()) * BPS_PER_UNIT if known.size else np.nan,
-                "std_error_bps": error * BPS_PER_UNIT,
+                "mean_fwd_return_bps": test.mean * BPS_PER_UNIT,
+                "std_error_bps": test.std_error * BPS_PER_UNIT,
             }
         )
     return pd.DataFrame(rows, columns=["quantile", "mean_fwd_return_bps", "std_error_bps"])
-
-
-def _t_value(values: npt.NDArray[np.float64], lags: int) -> float:
-    known = values[~np.isnan(values)]
-    if known.size < MIN_TESTED:
-        return float("nan")
-    return newey_west_mean(known, lags=min(lags, known.size - 1)).t

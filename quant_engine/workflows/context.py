@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from quant_engine.artifacts.code import code_digest
+from quant_engine.artifacts.files import explained_os_errors
 from quant_engine.artifacts.manifest import ArtifactRef, Provenance
 from quant_engine.artifacts.stages import StageRecords
 from quant_engine.artifacts.store import ArtifactKind, ArtifactStore
@@ -118,6 +120,25 @@ def moved_workspace(workspace: Workspace, folder: Path) -> Workspace:
         store=ArtifactStore(folder / "results", clock=workspace.clock),
         resume=False,
     )
+
+
+def require_writable(workspace: Workspace) -> None:
+    """Fail before any work when a state folder cannot be written.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Its results and model folders are examined; nothing is left behind.
+
+    Raises
+    ------
+    StoreError
+        When a file stands in the way, the folder is read-only or the disk is full.
+    """
+    for folder in (workspace.settings.results_root, workspace.settings.models_root):
+        existing = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+        with explained_os_errors(folder), tempfile.TemporaryFile(dir=existing):
+            pass
 
 
 class Stages:

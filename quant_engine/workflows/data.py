@@ -20,8 +20,11 @@ from quant_engine.core.hashing import sha256_json
 from quant_engine.core.panel import Panel
 from quant_engine.core.tracks import DataRegime, RunSource, ScoreSource, track_of
 from quant_engine.data.loader import LoadRequest, MarketData, Places, load_market
+from quant_engine.data.quality.profile import Action
 from quant_engine.data.universe import total_returns
 from quant_engine.workflows.context import Stages, Workspace
+
+_DONE = {Action.FIX: "repaired", Action.REJECT: "rejected", Action.QUARANTINE: "left out"}
 
 
 class Location(FrozenConfig):
@@ -126,11 +129,21 @@ class LoadedData:
             return None
         return float(self.market.coverage["priced_frac"].mean())
 
+    def repairs(self) -> list[str]:
+        """Say what reading and cleaning took out or changed, one sentence per rule."""
+        sentences = [str(fault) for fault in self.market.faults if fault.action != "noted"]
+        if self.market.quality is None:
+            return sentences
+        findings = self.market.quality.findings
+        changed = findings[findings["action"] != Action.WARN.value]
+        counts = changed.groupby(["rule", "action"], sort=True).size()
+        return sentences + [
+            f"{rule}: {count} {_DONE[Action(action)]}" for (rule, action), count in counts.items()
+        ]
 
-def load_data(
-    workspace: Workspace, request: LoadRequest, location: Location, *, dry_run: bool = False
-) -> LoadedData:
-    """Load market data and write it as artifacts.
+
+def load_data(workspace: Workspace, request: LoadRequest, location: Location) -> LoadedData:
+    """Load market data; nothing is written.
 
     Loading is repeated on every run, because only the bytes read can say whether they changed;
     equal data gives equal artifacts.
@@ -143,13 +156,11 @@ def load_data(
         What is wanted, completed with its specs.
     location : Location
         Where files lie.
-    dry_run : bool
-        Write nothing.
 
     Returns
     -------
     LoadedData
-        The market and the addresses of its artifacts.
+        The market, without artifacts yet.
     """
     market = load_market(
         request,
@@ -158,8 +169,25 @@ def load_data(
         clock=workspace.clock,
         progress=workspace.progress,
     )
-    data = LoadedData(request, market)
-    return data if dry_run else LoadedData(request, market, _write(workspace, data))
+    return LoadedData(request, market)
+
+
+def save_data(workspace: Workspace, data: LoadedData) -> LoadedData:
+    """Write loaded market data as artifacts.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Store.
+    data : LoadedData
+        From :func:`load_data`.
+
+    Returns
+    -------
+    LoadedData
+        The same market with the addresses of its artifacts.
+    """
+    return LoadedData(data.request, data.market, _write(workspace, data))
 
 
 def data_facts(data: LoadedData, *, score_source: ScoreSource, seed: int | None) -> dict[str, Any]:

@@ -123,10 +123,27 @@ def market_features(features: Panel, feature_set: FeatureSet, panel: Panel) -> M
     ModelFeatures
         Input of trainer and predictor.
     """
-    schema = FeatureSchema(
+    volatility = trailing_volatility(total_returns(panel))
+    return ModelFeatures(
+        features.only_fields(feature_set.names), feature_schema(feature_set), volatility
+    )
+
+
+def feature_schema(feature_set: FeatureSet) -> FeatureSchema:
+    """Return what a model remembers of a feature set.
+
+    Parameters
+    ----------
+    feature_set : FeatureSet
+        Its definition.
+
+    Returns
+    -------
+    FeatureSchema
+        Set id, names in order, causality.
+    """
+    return FeatureSchema(
         set_id=feature_set.set_id(),
         names=feature_set.names,
         causality=tuple(spec.causality for spec in feature_set.features),
     )
-    volatility = trailing_volatility(total_returns(panel))
-    return ModelFeatures(features.only_fields(feature_set.names), schema, volatility)

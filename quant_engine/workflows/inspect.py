@@ -56,9 +56,16 @@ def list_artifacts(workspace: Workspace, kind: str | None = None) -> Outcome:
     ]
     refs = [item.manifest.ref for item in found]
     return Outcome(
-        text="\n".join(lines) or "no artifacts yet; start with `make demo`",
+        text="\n".join(lines) or _nothing(workspace, kind),
         artifacts=listed(workspace.store, refs),
     )
+
+
+def _nothing(workspace: Workspace, kind: str | None) -> str:
+    kinds = sorted({ref.kind for ref in workspace.store.refs()})
+    if kind is None or not kinds:
+        return "no artifacts yet; start with `make demo`"
+    return f"no artifact of kind {kind!r}; there are: {', '.join(kinds)}"
 
 
 def show_lineage(workspace: Workspace, identity: str) -> Outcome:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +15,24 @@ from quant_engine.artifacts.kinds.model import MODEL
 from quant_engine.artifacts.kinds.panel import FEATURE_PANEL
 from quant_engine.artifacts.kinds.training import PREDICTIONS, REGIME
 from quant_engine.artifacts.manifest import ArtifactRef
-from quant_engine.core.errors import DataError
+from quant_engine.core.errors import ConfigError, DataError
 from quant_engine.core.tracks import ScoreSource
 from quant_engine.features.sets import FeatureSet
+from quant_engine.models.model import FittedModel
 from quant_engine.models.predictor import Predictions
 from quant_engine.models.predictor import predict as predict_rows
 from quant_engine.models.serialization import load
 from quant_engine.workflows.config import TrainConfig
 from quant_engine.workflows.context import Stages, Workspace, new_run_id
-from quant_engine.workflows.data import LoadedData, Location, data_facts, load_data
+from quant_engine.workflows.data import LoadedData, Location, data_facts, load_data, save_data
 from quant_engine.workflows.inputs import (
+    feature_schema,
     feature_stage,
     feature_version,
     market_features,
     regime_stage,
 )
-from quant_engine.workflows.model_registry import ModelRegistry
+from quant_engine.workflows.model_registry import ModelRegistry, ModelVersion
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 
@@ -46,7 +49,7 @@ class PredictRequest:
         Only runs with this label horizon.
     path : Path or None
         Where the run's files lie now, when they moved or grew.
-    end : str or None
+    end : date or None
         Predict as of this session; None = the last one.
     top : int
         Rows to print.
@@ -57,7 +60,7 @@ class PredictRequest:
     version: str = "latest"
     horizon: int | None = None
     path: Path | None = None
-    end: str | None = None
+    end: date | None = None
     top: int = 20
     output: Path | None = None
 
@@ -93,12 +96,15 @@ def predict(workspace: Workspace, request: PredictRequest, *, dry_run: bool = Fa
     config = TrainConfig.model_validate(run.config)
     asked = config.data
     if request.end is not None:
-        asked = asked.model_copy(update={"end": pd.Timestamp(request.end).date()})
+        asked = asked.model_copy(update={"end": request.end})
     location = Location(**run.location)
     if request.path is not None:
         location = location.model_copy(update={"bars": str(request.path.absolute())})
-    data = load_data(workspace, asked, location)
     feature_set = workspace.catalog.load("features", config.feature_set, FeatureSet)
+    model = load(workspace.store.read(MODEL, run.artifacts["model"]))
+    model.schema.require_same(feature_schema(feature_set))
+    output = _output(workspace, request, config.labels.horizon_sessions)
+    data = save_data(workspace, load_data(workspace, asked, location))
     facts = {
         **data_facts(data, score_source=ScoreSource.MODEL, seed=config.seed),
         "dataset": run.dataset,
@@ -108,8 +114,22 @@ def predict(workspace: Workspace, request: PredictRequest, *, dry_run: bool = Fa
     refs = dict(data.refs)
     refs |= feature_stage(workspace, stages, data, feature_set)
     refs |= regime_stage(workspace, stages, data, config.regime)
-    refs |= _predictions(workspace, stages, refs, run, data, feature_set)
-    return _finish(workspace, stages, refs, run, data, config, request)
+    refs |= _predictions(workspace, stages, refs, run, data, (model, feature_set))
+    record = _record(workspace, refs, run, data, config, location)
+    return _finish(workspace, stages, record, run, data, output, top=request.top)
+
+
+def _output(workspace: Workspace, request: PredictRequest, horizon: int) -> Path:
+    """Return the CSV file to write; a folder or a device in its place is refused beforehand."""
+    path = request.output or workspace.settings.results_root / f"predictions_{horizon}d.csv"
+    if path.exists() and not path.is_file():
+        raise ConfigError(
+            "--output",
+            wanted="the name of a file",
+            got=str(path),
+            hint="Give a name such as predictions.csv; the table is also in the store.",
+        )
+    return path
 
 
 def choose_run(workspace: Workspace, request: PredictRequest) -> RunRecord:
@@ -146,8 +166,29 @@ def choose_run(workspace: Workspace, request: PredictRequest) -> RunRecord:
                 got="none",
                 hint="See its reasons with `python run_retrain.py --status`, or use latest.",
             )
-        return runs.get(found.run_id)
-    return runs.get(models.get(request.version).run_id)
+        return _run_of(runs, found)
+    return _run_of(runs, models.get(request.version))
+
+
+def _run_of(runs: RunRegistry, version: ModelVersion) -> RunRecord:
+    """Return the newest completed run of a version.
+
+    A run that was interrupted right after its registration never completed; the run that resumed
+    it has the same model.
+    """
+    found = [
+        run
+        for run in runs.all("train")
+        if run.artifacts["model"] == version.model and run.dataset == version.dataset
+    ]
+    if not found:
+        raise DataError(
+            f"version {version.version}",
+            wanted="a completed run of this results folder that made it",
+            got="none",
+            hint="Run `python run_train.py ... --resume` to complete it.",
+        )
+    return found[-1]
 
 
 def _predictions(
@@ -156,10 +197,11 @@ def _predictions(
     refs: dict[str, ArtifactRef],
     run: RunRecord,
     data: LoadedData,
-    feature_set: FeatureSet,
+    trained: tuple[FittedModel, FeatureSet],
 ) -> dict[str, ArtifactRef]:
+    model, feature_set = trained
+
     def compute() -> dict[str, tuple[object, object]]:
-        model = load(workspace.store.read(MODEL, run.artifacts["model"]))
         features = market_features(
             workspace.store.read(FEATURE_PANEL, refs["features"]), feature_set, data.panel
         )
@@ -205,51 +247,65 @@ def _described(
     )
 
 
-def _finish(
+def _record(
     workspace: Workspace,
-    stages: Stages,
     refs: dict[str, ArtifactRef],
     run: RunRecord,
     data: LoadedData,
     config: TrainConfig,
-    request: PredictRequest,
-) -> Outcome:
-    bundle = workspace.store.read(PREDICTIONS, refs["predictions"])
-    table = bundle.tables["predictions"].sort_values("score", ascending=False, kind="stable")
-    horizon = config.labels.horizon_sessions
-    output = request.output or workspace.settings.results_root / f"predictions_{horizon}d.csv"
-    write_atomic(output, table.to_csv(index=False, date_format="%Y-%m-%d").encode("utf-8"))
-    record = RunRecord(
+    location: Location,
+) -> RunRecord:
+    return RunRecord(
         run_id=new_run_id(workspace.clock, config.content()),
         command="predict",
         dataset=run.dataset,
-        horizon_sessions=horizon,
+        horizon_sessions=config.labels.horizon_sessions,
         track=workspace.store.manifest(refs["predictions"]).provenance.track.value,
         first_session=data.first_session,
         last_session=data.last_session,
         artifacts=refs,
         config={**run.config, "data": data.request.content()},
-        location=run.location,
+        location=location.content(),
         parent=run.run_id,
         model_version=run.model_version,
     )
+
+
+def _finish(
+    workspace: Workspace,
+    stages: Stages,
+    record: RunRecord,
+    run: RunRecord,
+    data: LoadedData,
+    output: Path,
+    *,
+    top: int,
+) -> Outcome:
+    bundle = workspace.store.read(PREDICTIONS, record.artifacts["predictions"])
+    table = bundle.tables["predictions"].sort_values("score", ascending=False, kind="stable")
+    write_atomic(output, table.to_csv(index=False, date_format="%Y-%m-%d").encode("utf-8"))
     RunRegistry(workspace).add(record)
-    regime = int(table["regime"].iloc[0])
+    warnings = [*data.market.notes, *data.repairs()]
+    if data.last_session < run.last_session:
+        warnings.append(
+            f"in-sample: the model has seen sessions up to {run.last_session}, "
+            f"after the predicted {data.last_session}"
+        )
     metrics = {
         "n_predictions": len(table),
         "n_long": int(table["is_long"].sum()),
         "n_short": int(table["is_short"].sum()),
-        "regime": regime,
+        "regime": int(table["regime"].iloc[0]),
         "mean_confidence": _mean(table["confidence"]),
     }
     return Outcome(
-        text="\n".join([run.title(), _text(table, data, request.top), f"written: {output}"]),
+        text="\n".join([run.title(), _text(table, data, top), f"written: {output}"]),
         run_id=record.run_id,
         track=record.track,
         dataset=run.dataset,
         artifacts=listed(workspace.store, stages.written),
         metrics=metrics,
-        warnings=list(data.market.notes),
+        warnings=warnings,
     )
 
 

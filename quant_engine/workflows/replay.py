@@ -85,7 +85,9 @@ def _repeat(workspace: Workspace, run: RunRecord) -> None:
     if run.command == "train":
         train(workspace, TrainConfig.model_validate(run.config), location)
     elif run.command == "predict":
-        predict(workspace, PredictRequest(end=TrainConfig.model_validate(run.config).data.end))
+        end = TrainConfig.model_validate(run.config).data.end
+        path = Path(location.bars) if location.bars else None
+        predict(workspace, PredictRequest(end=end, path=path))
     else:
         config = BacktestRunConfig.model_validate(run.config)
         overrides = {"backtest": config.backtest.content(), "costs": config.costs}

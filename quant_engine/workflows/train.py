@@ -1,13 +1,16 @@
 """Train: market data to a trained, evaluated, versioned model.
 
-1. ``load_data`` writes source, quality report, panel and market facts.
-2. ``feature_stage``, ``_labels``, ``regime_stage`` compute what the model sees and should learn.
-3. ``_fit`` plans purged folds on label spans, trains, and tabulates the signal.
-4. The run is entered in the registries last: what stands there is whole.
+1. ``load_data`` reads the market; ``_planned`` builds labels and plans purged folds on their spans.
+   What cannot be trained on stops here, before anything is written.
+2. ``save_data`` writes source, quality report, panel and market facts.
+3. ``feature_stage`` and ``regime_stage`` compute what the model sees.
+4. ``_fit`` trains on the planned folds and tabulates the signal.
+5. The run is entered in the registries last: what stands there is whole.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +21,7 @@ from quant_engine.artifacts.kinds.model import MODEL
 from quant_engine.artifacts.kinds.panel import FEATURE_PANEL, LABEL_PANEL
 from quant_engine.artifacts.kinds.training import OOS, TRAINING_REPORT
 from quant_engine.artifacts.manifest import ArtifactRef
-from quant_engine.core.errors import ConfigError, DataError
+from quant_engine.core.errors import ConfigError, DataError, InsufficientHistoryError
 from quant_engine.core.panel import LabelPanel, Panel
 from quant_engine.core.tracks import ScoreSource
 from quant_engine.data.loader import local_config
@@ -37,8 +40,8 @@ from quant_engine.stats.signal import (
 )
 from quant_engine.stats.splits import Fold, picture, walk_forward
 from quant_engine.workflows.config import TrainConfig
-from quant_engine.workflows.context import Stages, Workspace, new_run_id
-from quant_engine.workflows.data import LoadedData, Location, data_facts, load_data
+from quant_engine.workflows.context import Stages, Workspace, new_run_id, require_writable
+from quant_engine.workflows.data import LoadedData, Location, data_facts, load_data, save_data
 from quant_engine.workflows.inputs import (
     feature_stage,
     feature_version,
@@ -83,34 +86,71 @@ def train(
     feature_set = workspace.catalog.load("features", config.feature_set, FeatureSet)
     if dry_run:
         return _plan(workspace, config, location, feature_set)
+    require_writable(workspace)
     data = load_data(workspace, config.data, location)
+    plan = _planned(workspace, data, config, feature_set)
+    data = save_data(workspace, data)
     facts = data_facts(data, score_source=ScoreSource.MODEL, seed=config.seed)
     stages = Stages(workspace, facts)
     stages.written.extend(data.refs.values())
     refs = dict(data.refs)
     refs |= feature_stage(workspace, stages, data, feature_set)
-    refs |= _labels(workspace, stages, data, config)
+    refs |= _labels(stages, data, config, plan.labels)
     refs |= regime_stage(workspace, stages, data, config.regime)
-    refs |= _fit(workspace, stages, refs, data, config, feature_set)
+    refs |= _fit(workspace, stages, refs, data, config, feature_set, plan)
     return _finish(workspace, stages, refs, data, config, location, register=register)
 
 
-def _labels(
-    workspace: Workspace, stages: Stages, data: LoadedData, config: TrainConfig
-) -> dict[str, ArtifactRef]:
-    def compute() -> dict[str, tuple[object, object]]:
-        with workspace.progress.stage("labels", 1):
-            labels = forward_labels(
-                data.panel,
-                config.labels,
-                benchmark_returns=data.benchmark_open_returns,
-                delistings=data.market.delistings,
-            )
-        return {"labels": (LABEL_PANEL, labels)}
+@dataclass(frozen=True, eq=False)
+class _Plan:
+    """What will be learned, on which folds."""
 
+    labels: LabelPanel
+    target: str
+    folds: tuple[Fold, ...]
+
+
+def _planned(
+    workspace: Workspace, data: LoadedData, config: TrainConfig, feature_set: FeatureSet
+) -> _Plan:
+    """Build labels and folds; refuse data that the model cannot be trained on."""
+    allowed = data.panel.mask("member") & data.panel.mask("tradable")
+    most = int(allowed.sum(axis=1).max())
+    if most < config.model.min_assets_per_session:
+        raise InsufficientHistoryError(
+            "assets",
+            wanted=f"a session with at least {config.model.min_assets_per_session} assets to rank",
+            got=f"{most} at most",
+            hint="Load more symbols, or lower --set model.min_assets_per_session.",
+        )
+    n_sessions, lookback = data.panel.shape[0], feature_set.max_lookback_sessions
+    if n_sessions <= lookback:
+        raise InsufficientHistoryError(
+            "sessions",
+            wanted=f"more than the {lookback} that feature set {feature_set.name} looks back",
+            got=n_sessions,
+            hint="Load a longer history, or choose --features with shorter windows.",
+        )
+    with workspace.progress.stage("labels", 1):
+        labels = forward_labels(
+            data.panel,
+            config.labels,
+            benchmark_returns=data.benchmark_open_returns,
+            delistings=data.market.delistings,
+        )
+    target = pick_target(labels.values, config)
+    folds = walk_forward(
+        labels.values.time.values, labels.span_start, labels.span_end, config=config.split
+    )
+    return _Plan(labels, target, folds)
+
+
+def _labels(
+    stages: Stages, data: LoadedData, config: TrainConfig, labels: LabelPanel
+) -> dict[str, ArtifactRef]:
     return stages.run(
         "labels",
-        compute,
+        lambda: {"labels": (LABEL_PANEL, labels)},
         packages=LABEL_PANEL.packages,
         config=config.labels.content(),
         inputs=(data.refs["panel"], data.refs["market"]),
@@ -124,26 +164,22 @@ def _fit(
     data: LoadedData,
     config: TrainConfig,
     feature_set: FeatureSet,
+    plan: _Plan,
 ) -> dict[str, ArtifactRef]:
     def compute() -> dict[str, tuple[object, object]]:
-        labels = workspace.store.read(LABEL_PANEL, refs["labels"])
-        target = pick_target(labels.values, config)
         features = market_features(
             workspace.store.read(FEATURE_PANEL, refs["features"]), feature_set, data.panel
         )
-        folds = walk_forward(
-            labels.values.time.values, labels.span_start, labels.span_end, config=config.split
-        )
         result = train_model(
             features,
-            labels,
-            target=target,
-            folds=folds,
+            plan.labels,
+            target=plan.target,
+            folds=plan.folds,
             config=config.seeded_model(),
             executor=workspace.executor,
             progress=workspace.progress,
         )
-        report = _report(result, labels, target, folds, data, config)
+        report = _report(result, plan, data, config)
         return {
             "model": (MODEL, dump(result.model)),
             "oos": (OOS, Bundle({"oos": result.oos.reset_index(drop=True)})),
@@ -200,17 +236,11 @@ def pick_target(labels: Panel, config: TrainConfig) -> str:
     return name
 
 
-def _report(
-    result: TrainResult,
-    labels: LabelPanel,
-    target: str,
-    folds: tuple[Fold, ...],
-    data: LoadedData,
-    config: TrainConfig,
-) -> Bundle:
+def _report(result: TrainResult, plan: _Plan, data: LoadedData, config: TrainConfig) -> Bundle:
+    target = plan.target
     horizon = config.labels.horizon_sessions
     score = wide(result.oos, "score", data.panel)
-    label = np.asarray(labels.values.field(target), dtype=np.float64)
+    label = np.asarray(plan.labels.values.field(target), dtype=np.float64)
     min_assets = config.model.min_assets_per_session
     sessions = data.panel.time.values
     by_date = ic_table(score, label, sessions, min_assets=min_assets)
@@ -243,14 +273,14 @@ def _report(
             "quantile_returns": quantile_table(by_quantile, lags=horizon),
             "quantile_cumulative": _cumulative(daily, sessions),
         },
-        documents={"quality": quality, "plan": _plan_document(folds, target, config)},
+        documents={"quality": quality, "plan": _plan_document(plan, config)},
     )
 
 
-def _plan_document(folds: tuple[Fold, ...], target: str, config: TrainConfig) -> dict[str, object]:
+def _plan_document(plan: _Plan, config: TrainConfig) -> dict[str, object]:
     return {
-        "picture": picture(folds),
-        "target": target,
+        "picture": picture(plan.folds),
+        "target": plan.target,
         "horizon_sessions": config.labels.horizon_sessions,
         "entry_lag": config.labels.entry_lag,
         "embargo_sessions": config.split.embargo_sessions,
@@ -340,7 +370,7 @@ def _finish(
         dataset=data.dataset,
         artifacts=listed(workspace.store, stages.written),
         metrics=_metrics(report, data),
-        warnings=list(data.market.notes),
+        warnings=[*data.market.notes, *data.repairs()],
     )
 
 
@@ -366,6 +396,7 @@ def _number(value: float) -> float | None:
 def _text(record: RunRecord, report: Bundle, data: LoadedData) -> str:
     quality = report.documents["quality"]
     lines = [record.title(), *(f"absent: {sentence}" for sentence in data.market.notes)]
+    lines += [f"repaired: {sentence}" for sentence in data.repairs()]
     lines.append("out-of-sample rank IC by year (t: Newey-West, lags = horizon)")
     for row in report.tables["ic_by_year"].itertuples(index=False):
         t_value = "  t n/a" if np.isnan(row.t_nw) else f"  t {row.t_nw:+.2f}"
@@ -388,7 +419,7 @@ def _plan(
         report = scan(Path(location.bars), local, calendar=config.data.calendar)
         lines, is_usable = [report.text()], report.ok
     else:
-        data = load_data(workspace, config.data, location, dry_run=True)
+        data = load_data(workspace, config.data, location)
         rows, columns = data.panel.shape
         span = f"{data.first_session} to {data.last_session}"
         lines = [f"dataset {data.dataset}: {columns} assets, {rows} sessions, {span}"]

@@ -53,7 +53,7 @@ def test_testing_knows_core_alone(sources, demand):
         f"{source.name}:{node.lineno} imports {node.module}"
         for source in sources
         if source.package == "testing"
-        for node in ast.walk(source.tree)
+        for node in source.nodes
         if isinstance(node, ast.ImportFrom)
         and (node.module or "").startswith("quant_engine.")
         and node.module.split(".")[1] not in ("core", "testing")

@@ -15,7 +15,7 @@ def registering_modules(sources) -> list[str]:
     """Modules that define a registry or register something with metadata."""
     found = []
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if not isinstance(node, ast.Call):
                 continue
             called = ast.unparse(node.func)

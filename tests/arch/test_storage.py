@@ -52,7 +52,7 @@ def names_a_target(call: ast.Call) -> bool:
 
 def storage_calls(source) -> list[tuple[int, str]]:
     found = []
-    for node in ast.walk(source.tree):
+    for node in source.nodes:
         if not isinstance(node, ast.Call):
             continue
         name = name_of(node)
@@ -87,7 +87,7 @@ def test_files_are_touched_by_the_packages_that_store(sources, demand):
 def test_nothing_imports_pickle(sources, test_sources, demand):
     found = []
     for source in [*sources, *test_sources]:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             names = []
             if isinstance(node, ast.Import):
                 names = [alias.name for alias in node.names]
@@ -104,7 +104,7 @@ def test_nothing_imports_pickle(sources, test_sources, demand):
 def test_numpy_never_reads_or_writes_objects(sources, demand):
     found = []
     for source in sources:
-        for node in ast.walk(source.tree):
+        for node in source.nodes:
             if not isinstance(node, ast.Call) or name_of(node) not in ("np.load", "np.save"):
                 continue
             flags = [k.value for k in node.keywords if k.arg == "allow_pickle"]

@@ -14,23 +14,28 @@ pytestmark = pytest.mark.feature("Q-46")
 
 @pytest.fixture
 def diamond(store, text_kind, provenance):
-    """Raw -> features and labels -> model, as a training run has it."""
+    """Raw -> panel -> features and labels -> model, as a training run has it."""
     raw = store.write(text_kind(name="raw"), "raw", provenance(producer="train.data"))
+    panel = store.write(
+        text_kind(name="panel"), "panel", provenance(producer="train.panel", inputs=(raw,))
+    )
     both = [
-        store.write(text_kind(name=name), name, provenance(producer=f"train.{name}", inputs=(raw,)))
+        store.write(
+            text_kind(name=name), name, provenance(producer=f"train.{name}", inputs=(panel,))
+        )
         for name in ("features", "labels")
     ]
     model = store.write(
         text_kind(name="model"), "model", provenance(producer="train.model", inputs=tuple(both))
     )
-    return {"raw": raw, "features": both[0], "labels": both[1], "model": model}
+    return {"raw": raw, "panel": panel, "features": both[0], "labels": both[1], "model": model}
 
 
 class TestLineage:
     def test_every_ancestor_once(self, store, diamond):
         graph = lineage(store, diamond["model"])
         assert list(graph.manifests) == [
-            str(diamond[name]) for name in ("model", "features", "labels", "raw")
+            str(diamond[name]) for name in ("model", "features", "labels", "panel", "raw")
         ]
         assert graph.root == diamond["model"]
 
@@ -40,17 +45,19 @@ class TestLineage:
         assert edges == [
             ("features", "model"),
             ("labels", "model"),
-            ("raw", "features"),
-            ("raw", "labels"),
+            ("panel", "features"),
+            ("panel", "labels"),
+            ("raw", "panel"),
         ]
 
     def test_the_text_draws_a_repeated_ancestor_once(self, store, diamond):
         assert lineage(store, diamond["model"]).text().splitlines() == [
             f"{diamond['model']}  by train.model",
             f"   <- {diamond['features']}  by train.features",
-            f"      <- {diamond['raw']}  by train.data",
+            f"      <- {diamond['panel']}  by train.panel",
+            f"         <- {diamond['raw']}  by train.data",
             f"   <- {diamond['labels']}  by train.labels",
-            f"      <- {diamond['raw']}  (above)",
+            f"      <- {diamond['panel']}  (above)",
         ]
 
     def test_a_source_stands_alone(self, store, diamond):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_info
@@ -55,3 +57,9 @@ def native_threads(shared, item):
 
 def process_id(shared, item):
     return os.getpid()
+
+
+def announce_and_wait(shared, path):
+    """Write the process number and work for a minute."""
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(60)

@@ -1,7 +1,10 @@
 """Executors: the same bits, the same errors and the same order, serially and in processes."""
 
 import os
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -130,3 +133,57 @@ def test_make_executor():
     assert make_executor(3).jobs == 3
     with pytest.raises(ConfigError, match="jobs: wanted at least 1, got 0"):
         make_executor(0)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{process}/stat").read_text().split()[2] != "Z"
+
+
+PARENT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import tasks_for_workers as tasks
+from quant_engine.core.executor import ProcessExecutor
+
+if __name__ == "__main__":
+    ProcessExecutor(2).map(tasks.announce_and_wait, [sys.argv[2] + "/a", sys.argv[2] + "/b"])
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_their_parent(tmp_path, number):
+    """Killed, a parent cannot say goodbye; interrupted, it must not wait for long tasks."""
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(Path(__file__).parent), str(tmp_path)],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TMPDIR": str(tmp_path),
+        },
+        stderr=subprocess.DEVNULL,
+    ) as parent:
+        workers = [wait_for(lambda name=name: read_number(tmp_path / name)) for name in "ab"]
+        assert all(is_alive(worker) for worker in workers)
+        parent.send_signal(number)
+        parent.wait(timeout=20)
+    assert wait_for(lambda: not any(is_alive(worker) for worker in workers))
+
+
+def read_number(path: Path) -> int:
+    return int(path.read_text() or 0) if path.is_file() else 0
+
+
+def wait_for(condition):
+    """Poll until the condition gives something true."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if answer := condition():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError("nothing happened within 20 seconds")

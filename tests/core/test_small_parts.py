@@ -1,4 +1,4 @@
-"""Clock, tracks, trials: small vocabulary with sharp rules."""
+"""Causality, clock, tracks, trials: small vocabulary with sharp rules."""
 
 import dataclasses
 from datetime import UTC, datetime
@@ -6,9 +6,16 @@ from itertools import product
 
 import pytest
 
+from quant_engine.core.causality import Causality
 from quant_engine.core.clock import FixedClock, SystemClock
 from quant_engine.core.tracks import DataRegime, RunSource, ScoreSource, Track, track_of
 from quant_engine.core.trials import MemoryTrialSink, Trial
+
+
+@pytest.mark.feature("Q-21")
+def test_causality_classes_are_ordered_by_what_they_promise():
+    strengths = {kind.value: kind.strength for kind in Causality}
+    assert strengths == {"CAUSAL": 2, "END_OF_DAY": 1, "RESEARCH_ONLY": 0}
 
 
 class TestClock:

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -205,20 +206,43 @@ def write_prices(folder: Path, frames: Mapping[str, pd.DataFrame], *, suffix: st
     return folder
 
 
-@dataclass(frozen=True)
+def one_error(done: CompletedRun, code: int) -> str:
+    """Return the message of a refused command: one sentence of parameter, wanted, got, next step.
+
+    A message of several lines, a traceback or anything on standard output fails the test.
+    """
+    assert done.code == code, f"exit code {done.code}\n{done.stdout}\n{done.stderr}"
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert re.fullmatch(r"error: [^:]+.*: wanted .+, got .+\. .+[.?]", line), line
+    return line
+
+
+def nothing_stored(folder: Path) -> bool:
+    """Tell whether a working folder holds no artifact, no run, no model and no temporary file."""
+    registries = [folder / "results" / "runs.json", folder / "trained_models" / "registry.json"]
+    return (
+        not stored_identities(folder / "results")
+        and not any(path.exists() for path in registries)
+        and not leftovers(folder)
+    )
+
+
 class Cli:
     """Everything a test of the command line needs, in one fixture."""
 
-    fast: tuple[str, ...] = FAST
-    repo: Path = REPO
-    run: Callable[..., CompletedRun] = staticmethod(run_script)
-    call: Callable[..., CompletedRun] = staticmethod(call_main)
-    start: Callable[..., subprocess.Popen[str]] = staticmethod(start_script)
-    identities: Callable[[Path], dict[str, str]] = staticmethod(stored_identities)
-    payload_digest: Callable[[Path], str] = staticmethod(payload_digest)
-    leftovers: Callable[[Path], list[str]] = staticmethod(leftovers)
-    working_folder: Callable[[Path], Path] = staticmethod(working_folder)
-    write_prices: Callable[..., Path] = staticmethod(write_prices)
+    fast = FAST
+    repo = REPO
+    run = staticmethod(run_script)
+    call = staticmethod(call_main)
+    start = staticmethod(start_script)
+    identities = staticmethod(stored_identities)
+    payload_digest = staticmethod(payload_digest)
+    leftovers = staticmethod(leftovers)
+    working_folder = staticmethod(working_folder)
+    write_prices = staticmethod(write_prices)
+    one_error = staticmethod(one_error)
+    nothing_stored = staticmethod(nothing_stored)
 
     def train(self, prices: Path, cwd: Path, *more: str, **options: Any) -> CompletedRun:
         """Train the fast model in this process."""

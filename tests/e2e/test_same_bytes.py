@@ -1,4 +1,4 @@
-"""The same inputs give the same ids and bytes: elsewhere, later, and with another number of jobs."""
+"""The same inputs give the same ids and bytes: elsewhere, later, with another number of jobs."""
 
 from __future__ import annotations
 

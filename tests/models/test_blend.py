@@ -27,7 +27,7 @@ def test_score_equals_a_plain_loop(raw):
         percentile = (rankdata(both) - 0.5) / n
         np.testing.assert_allclose(blend.percentile[t, known], percentile)
         np.testing.assert_allclose(blend.score[t, known], 2 * percentile - 1, atol=1e-15)
-        np.testing.assert_allclose(blend.z[t, known], zscore(both))
+        np.testing.assert_allclose(blend.z[t, known], zscore(both, ddof=1), atol=1e-14)
         own = 2 * (rankdata(raw["b"][t, known]) - 0.5) / n - 1
         np.testing.assert_allclose(blend.member_scores["b"][t, known], own, atol=1e-15)
         assert np.isnan(blend.score[t, ~known]).all()

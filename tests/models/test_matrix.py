@@ -10,13 +10,8 @@ from scipy.stats import rankdata
 
 from quant_engine.core.errors import DataError, EmptyDataError, MissingFieldError
 from quant_engine.models import ModelConfig
-from quant_engine.models.matrix import (
-    average_ranks,
-    build_rows,
-    row_numbers,
-    standardize,
-    transform_target,
-)
+from quant_engine.models.matrix import build_rows, row_numbers, standardize, transform_target
+from quant_engine.stats.cross_section import rank_gaussian
 
 
 @pytest.fixture(scope="module")
@@ -29,44 +24,33 @@ def untidy() -> np.ndarray:
     return values
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_ranks_equal_scipy_row_by_row(untidy, dtype):
-    ranks, counts = average_ranks(untidy.astype(dtype))
-    for t, row in enumerate(untidy):
-        known = ~np.isnan(row)
-        assert counts[t] == known.sum()
-        assert np.isnan(ranks[t, ~known]).all()
-        np.testing.assert_array_equal(ranks[t, known], rankdata(row[known]))
+def test_learners_read_the_cross_sectional_scores(untidy):
+    np.testing.assert_array_equal(standardize(untidy, "rank_gaussian"), rank_gaussian(untidy))
+    single = standardize(untidy.astype(np.float32), "rank_gaussian")
+    assert single.dtype == np.float32
 
 
-def test_rank_gaussian_equals_the_normal_quantile_in_a_plain_loop(untidy):
-    fast = standardize(untidy, "rank_gaussian")
-    for t, row in enumerate(untidy):
-        known = row[~np.isnan(row)]
-        for i, value in enumerate(row):
-            if np.isnan(value):
-                assert np.isnan(fast[t, i])
-                continue
-            rank = (known < value).sum() + ((known == value).sum() + 1) / 2
-            assert fast[t, i] == pytest.approx(
-                NormalDist().inv_cdf((rank - 0.5) / len(known)), abs=1e-12
-            )
-
-
-def test_z_score_equals_numpy_and_is_clipped(untidy):
+def test_z_scores_are_clipped_and_zero_without_variation(untidy):
     fast = standardize(untidy, "z_score")
     for row, z in zip(untidy, fast, strict=True):
         known = ~np.isnan(row)
         assert np.isnan(z[~known]).all()
         if known.any() and np.std(row[known]) > 0:
-            np.testing.assert_allclose(
-                z[known], (row[known] - row[known].mean()) / row[known].std()
-            )
+            wanted = (row[known] - row[known].mean()) / row[known].std(ddof=1)
+            np.testing.assert_allclose(z[known], wanted, atol=1e-13)
         else:
             assert (z[known] == 0.0).all()
     outlier = np.zeros((1, 100))
     outlier[0, 7] = 1e9
     assert standardize(outlier, "z_score")[0, 7] == 5.0
+
+
+@pytest.mark.parametrize("method", ["rank_gaussian", "z_score"])
+def test_a_mask_is_the_same_as_missing_values(untidy, method):
+    mask = np.random.default_rng(5).random(untidy.shape) < 0.7
+    masked = standardize(untidy, method, mask=mask)
+    np.testing.assert_array_equal(masked, standardize(np.where(mask, untidy, np.nan), method))
+    assert np.isnan(masked[~mask]).all()
 
 
 def test_a_row_is_a_member_that_trades(world, config):

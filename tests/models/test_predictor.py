@@ -58,7 +58,7 @@ def test_rank_columns_per_session(newest):
         total = rankdata(part["raw_ridge"]) + rankdata(part["raw_lgbm"])
         np.testing.assert_allclose(part["percentile"], (rankdata(total) - 0.5) / n)
         assert part["z"].mean() == pytest.approx(0.0, abs=1e-12)
-        assert part["z"].std(ddof=0) == pytest.approx(1.0)
+        assert part["z"].std(ddof=1) == pytest.approx(1.0)
         assert (part["is_long"] == (part["percentile"] > 0.8 + 1e-9)).all()
         assert (part["is_short"] == (part["percentile"] < 0.2 - 1e-9)).all()
         assert 7 <= part["is_long"].sum() <= 9

@@ -8,9 +8,11 @@ from statsmodels.regression.linear_model import OLS
 
 from quant_engine.core.errors import ConfigError, DataError, InsufficientHistoryError
 from quant_engine.stats.inference import (
+    known_mean,
     long_run_variance,
     newey_west_lags,
     newey_west_mean,
+    newey_west_or_nan,
     newey_west_regression,
 )
 
@@ -144,3 +146,28 @@ def test_bad_arguments_name_themselves():
         newey_west_regression(np.arange(5.0), np.hstack([ones, ones]), lags=0)
     with pytest.raises(InsufficientHistoryError, match="more than 1 rows"):
         newey_west_regression([1.0], [[1.0]], lags=0)
+
+
+def test_a_long_enough_series_has_the_plain_test():
+    x = autocorrelated(40)
+    x[7] = np.nan
+    assert newey_west_or_nan(x, lags=3, min_obs=10) == newey_west_mean(x, lags=3)
+    assert newey_west_or_nan(x, lags=99) == newey_west_mean(x, lags=38), "lags are cut"
+
+
+@pytest.mark.parametrize(("n_obs", "min_obs"), [(0, 2), (1, 2), (1, 0), (9, 10)])
+def test_a_short_series_has_a_mean_and_no_test(n_obs, min_obs):
+    x = np.full(30, np.nan)
+    x[:n_obs] = np.arange(n_obs)
+    got = newey_west_or_nan(x, lags=1, min_obs=min_obs)
+    assert got.n == n_obs
+    assert got.mean == (n_obs - 1) / 2 if n_obs else isnan(got.mean)
+    assert isnan(got.std_error)
+    assert isnan(got.t)
+    assert isnan(got.p_value)
+
+
+def test_known_mean_leaves_out_what_is_missing():
+    assert known_mean([[1.0, np.nan], [2.0, 6.0]]) == 3.0
+    assert isnan(known_mean([np.nan]))
+    assert isnan(known_mean([]))
