@@ -107,6 +107,7 @@ class TestOneWriter:
 
 
 class TestHistory:
+    @pytest.mark.feature("Q-40")
     def test_the_file_keeps_the_newest_and_the_archive_the_rest(self, tmp_path):
         registry = JsonRegistry(tmp_path / "registry.json", clock=CLOCK, max_history=3)
         for value in range(8):

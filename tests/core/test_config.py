@@ -19,6 +19,7 @@ class Outer(FrozenConfig):
     inner: Inner = Inner()
 
 
+@pytest.mark.feature("T-06")
 def test_equal_settings_share_an_id_however_they_were_spelled():
     assert Outer().config_id() == Outer(penalty=1, names=["a", "b"], inner={"depth": 2}).config_id()
     assert Outer().config_id() == sha256_json(

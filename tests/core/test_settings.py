@@ -22,6 +22,7 @@ class TestSettings:
             Path("trained_models"),
         )
 
+    @pytest.mark.feature("T-02")
     def test_environment_moves_folders_and_arguments_win(self, monkeypatch):
         monkeypatch.setenv("QE_RESULTS_ROOT", "elsewhere/results")
         monkeypatch.setenv("QE_MODELS_ROOT", "elsewhere/models")

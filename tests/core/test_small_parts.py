@@ -32,6 +32,7 @@ class TestClock:
 
 @pytest.mark.feature("L-02")
 class TestTracks:
+    @pytest.mark.feature("L-01")
     def test_every_combination_against_the_rules(self):
         """One combination is production; simulated data is calibration; the rest is research."""
         for regime, run, score in product(DataRegime, RunSource, ScoreSource):

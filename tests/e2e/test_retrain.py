@@ -1,4 +1,4 @@
-"""Versions, champions, rollback and retraining, on a market whose alpha is strong enough to find."""
+"""Versions, champions, rollback and retraining, on a market whose alpha is easy to find."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _trees(n: int) -> str:
 MEMBERS = {
     "weak": _trees(2),
     "better": _trees(3),
-    "overfitted": _trees(30),
+    "overfitted": _trees(60),
     "best": RIDGE,
     "alike": SMOOTH,
     "mixture": f"{RIDGE}, {_trees(30)}",

@@ -24,6 +24,7 @@ def test_the_transforms_are_those_of_the_statistics_package():
         assert getattr(transforms, name) is getattr(cross_section, name)
 
 
+@pytest.mark.feature("D-04")
 def test_every_method_on_a_panel(panel):
     mask = panel.mask("member")
     x = panel.field("close")

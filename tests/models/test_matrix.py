@@ -89,6 +89,7 @@ def test_rows_of_a_session_do_not_depend_on_other_sessions(world, config):
 
 
 @pytest.mark.feature("L-11")
+@pytest.mark.feature("L-23")
 def test_missing_features_stand_in_the_middle_and_are_counted(world, config):
     values = np.array(world.features.panel.field("f0"))
     values[10, :4] = np.nan
