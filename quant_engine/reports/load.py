@@ -16,6 +16,7 @@ from quant_engine.artifacts.lineage import lineage
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.artifacts.store import ArtifactStore
 from quant_engine.core.ids import ticker_of
+from quant_engine.core.units import BPS_PER_UNIT
 from quant_engine.reports.tearsheet_data import (
     COST_KINDS,
     FRAMES,
@@ -27,7 +28,7 @@ from quant_engine.reports.tearsheet_data import (
     RunFacts,
     TearSheetData,
 )
-from quant_engine.stats.inference import newey_west_mean
+from quant_engine.stats.inference import newey_west_or_nan
 
 _RENAMED = {
     "sharpe": "sharpe_session",
@@ -43,7 +44,6 @@ _TRADE_COLUMNS = {
     "size_frac": "weight",
     "pnl_net": "pnl_usd",
 }
-BPS = 1e4
 
 
 @dataclass(frozen=True)
@@ -170,25 +170,20 @@ def _summary(
         "ic_std": float(by_date["ic"].std(ddof=1)),
         "rank_ic_mean": float(by_date["rank_ic"].mean()),
         "rank_ic_ir": float(by_date["rank_ic"].mean()) / spread if spread > 0 else None,
-        "rank_ic_t_nw": _t_value(by_date["rank_ic"], report.documents["plan"]["horizon_sessions"]),
+        "rank_ic_t_nw": newey_west_or_nan(
+            by_date["rank_ic"].to_numpy(), lags=report.documents["plan"]["horizon_sessions"]
+        ).t,
         "coverage_mean": facts.get("mean_member_coverage"),
-        "cost_bps_ann": float(costs.mean()) * periods * BPS,
+        "cost_bps_ann": float(costs.mean()) * periods * BPS_PER_UNIT,
     }
     return summary
-
-
-def _t_value(rank_ic: pd.Series[float], horizon: int) -> float | None:
-    known = rank_ic.dropna().to_numpy()
-    if known.size <= horizon + 1:
-        return None
-    return newey_west_mean(known, lags=horizon).t
 
 
 def _trades(trades: pd.DataFrame, market: Bundle) -> pd.DataFrame:
     securities = market.tables["securities"].set_index("asset_id")["ticker"]
     frame = trades.rename(columns=_TRADE_COLUMNS)
     costs = frame[[f"cost_{kind}" for kind in COST_KINDS]].sum(axis=1)
-    frame["cost_bps"] = costs / frame["entry_value"] * BPS
+    frame["cost_bps"] = costs / frame["entry_value"] * BPS_PER_UNIT
     frame["ticker"] = [str(securities.get(asset, ticker_of(asset))) for asset in frame["asset_id"]]
     schema = FRAMES["trades"]
     return frame[[c for c in (*schema.required, *schema.optional) if c in frame.columns]]
