@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quant_engine.artifacts.kinds.bundle import BundleKind, Column
 
-_TESTED = ("core", "artifacts", "stats", "execution", "backtest")
+_TESTED = ("core", "artifacts", "stats", "execution", "models", "backtest", "workflows")
 
 _DAILY = {
     "session": Column("session", "session"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from quant_engine.artifacts.kinds.bundle import BundleKind, Column
 
-_DATA = ("core", "artifacts", "data")
+_DATA = ("core", "artifacts", "stats", "execution", "data", "workflows")
 
 SOURCE = BundleKind(
     name="source",

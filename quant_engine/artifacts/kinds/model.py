@@ -23,7 +23,16 @@ class ModelKind:
     """
 
     name: str = "model"
-    packages: tuple[str, ...] = ("core", "artifacts", "stats", "models")
+    packages: tuple[str, ...] = (
+        "core",
+        "artifacts",
+        "stats",
+        "execution",
+        "data",
+        "features",
+        "models",
+        "workflows",
+    )
     schema_version: int = 1
     signed: bool = False
 

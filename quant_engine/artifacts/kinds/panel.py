@@ -153,6 +153,7 @@ def _map(path: Path) -> npt.NDArray[Any]:
     return mapped
 
 
-PANEL = PanelKind("panel", ("core", "artifacts", "data"))
-FEATURE_PANEL = PanelKind("feature_panel", ("core", "artifacts", "features"))
-LABEL_PANEL = LabelPanelKind("label_panel", ("core", "artifacts", "features"))
+PANEL = PanelKind("panel", ("core", "artifacts", "stats", "execution", "data"))
+_FEATURES = ("core", "artifacts", "stats", "execution", "features")
+FEATURE_PANEL = PanelKind("feature_panel", _FEATURES)
+LABEL_PANEL = LabelPanelKind("label_panel", _FEATURES)

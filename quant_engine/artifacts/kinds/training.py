@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from quant_engine.artifacts.kinds.bundle import BundleKind, Column
 
-_TRAINED = ("core", "artifacts", "stats", "models")
+_TRAINED = ("core", "artifacts", "stats", "execution", "data", "features", "models", "workflows")
 
 REGIME = BundleKind(
     name="regime_panel",
     schema_version=1,
-    packages=("core", "artifacts", "stats", "regime"),
+    packages=("core", "artifacts", "stats", "execution", "data", "regime", "workflows"),
     tables={
         "regimes": {
             "session": Column("session", "session after whose close the values were known"),
