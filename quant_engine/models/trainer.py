@@ -22,7 +22,6 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 
-from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.errors import SchemaMismatchError
 from quant_engine.core.executor import Executor, SerialExecutor
 from quant_engine.core.panel import LabelPanel
@@ -163,7 +162,7 @@ def train(
     label = np.asarray(labels.values.field(target), dtype=np.float64)
     with progress.stage("row matrix", 1) as stage:
         rows = build_rows(features, config)
-        y = transform_target(_scaled(label, features, config), rows, config)
+        y = transform_target(label, rows, config, volatility=features.volatility)
         stage.advance()
     labelled = np.bincount(rows.session[~np.isnan(y)], minlength=len(label))
     tasks = fit_tasks(folds, config, labels=labels, labelled_rows=labelled)
@@ -269,14 +268,6 @@ def _final_model(
             learner_library=f"lightgbm {lgb.__version__}",
         ),
     )
-
-
-def _scaled(label: FloatMatrix, features: ModelFeatures, config: ModelConfig) -> FloatMatrix:
-    """Labels in units of each asset's own volatility, or as they are; shape (T, N)."""
-    if config.target_scale == "none":
-        return label
-    known = np.where(features.volatility > 0.0, features.volatility, np.nan)
-    return label / known
 
 
 def _check_axes(features: ModelFeatures, labels: LabelPanel) -> None:
