@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from quant_engine.core.errors import IntegrityError, StoreError
+from quant_engine.core.scratch import sweep
 
 _PLACE_ERRORS = {
     errno.ENOSPC: ("free disk space", "Free some space or choose another --results folder."),
@@ -57,6 +58,8 @@ def explained_os_errors(place: Path) -> Iterator[None]:
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace a file by new bytes: temporary file, fsync, rename, fsync of the folder.
 
+    What a killed writer of the same file left behind is removed first.
+
     Parameters
     ----------
     path : Path
@@ -71,7 +74,11 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     with explained_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        prefix = f".{path.name}."
+        sweep(path.parent, prefix=prefix)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f"{prefix}{os.getpid()}-", suffix=".tmp"
+        )
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as stream:

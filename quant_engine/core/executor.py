@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,7 +24,7 @@ import numpy.typing as npt
 from threadpoolctl import threadpool_limits
 
 from quant_engine.core.errors import ConfigError
-from quant_engine.core.scratch import owned_folder
+from quant_engine.core.scratch import scratch_folder
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")
@@ -119,7 +118,7 @@ class ProcessExecutor:
         on_done: Callable[[], None] | None = None,
     ) -> list[ResultT]:
         """Apply ``fn`` to every item in worker processes; see :meth:`Executor.map`."""
-        with owned_folder(Path(tempfile.gettempdir()), prefix="quant_engine_") as folder:
+        with scratch_folder() as folder:
             paths = _spill(shared or _NOTHING_SHARED, folder)
             workers = min(self.jobs, max(1, len(items)))
             results: list[ResultT] = []

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+
+SCRATCH_PREFIX = "quant_engine_"
 
 
 @contextmanager
@@ -35,15 +38,48 @@ def owned_folder(root: Path, *, prefix: str = "") -> Iterator[Path]:
     ...     folder.name.startswith(f"{os.getpid()}-")
     True
     """
-    for leftover in root.glob(f"{prefix}*-*"):
-        owner = leftover.name.removeprefix(prefix).partition("-")[0]
-        if owner.isdigit() and not _is_alive(int(owner)):
-            shutil.rmtree(leftover, ignore_errors=True)
+    sweep(root, prefix=prefix)
     folder = Path(tempfile.mkdtemp(prefix=f"{prefix}{os.getpid()}-", dir=root))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def scratch_folder() -> AbstractContextManager[Path]:
+    """Make a folder of the running process in the system's place for temporary files.
+
+    Returns
+    -------
+    context manager of Path
+        An empty folder, removed afterwards; see :func:`owned_folder`.
+    """
+    return owned_folder(Path(tempfile.gettempdir()), prefix=SCRATCH_PREFIX)
+
+
+def sweep_scratch() -> None:
+    """Remove scratch folders whose process was killed."""
+    sweep(Path(tempfile.gettempdir()), prefix=SCRATCH_PREFIX)
+
+
+def sweep(root: Path, *, prefix: str) -> None:
+    """Remove files and folders ``PREFIX<process id>-...`` whose process has ended.
+
+    Parameters
+    ----------
+    root : Path
+        Folder that holds them.
+    prefix : str
+        Beginning of the name, so that nobody else's are touched.
+    """
+    for leftover in root.glob(f"{glob.escape(prefix)}*-*"):
+        owner = leftover.name.removeprefix(prefix).partition("-")[0]
+        if not owner.isdigit() or _is_alive(int(owner)):
+            continue
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _is_alive(process: int) -> bool:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
+from quant_engine.core.scratch import scratch_folder
 from quant_engine.workflows.backtest import BacktestRequest, run_backtest
 from quant_engine.workflows.config import resolve_train_config
 from quant_engine.workflows.context import Workspace, moved_workspace
@@ -86,8 +84,8 @@ def warm_up(workspace: Workspace) -> Outcome:
         "split": {"min_train_sessions": 126, "test_sessions": 63},
         "model": {"members": [{"learner": "ridge", "column": "ridge"}]},
     }
-    with tempfile.TemporaryDirectory(prefix="quant_engine_warm_up_") as folder:
-        scratch = moved_workspace(workspace, Path(folder))
+    with scratch_folder() as folder:
+        scratch = moved_workspace(workspace, folder)
         for feature_set in ("price_volume_v1", "simulated_core"):
             config = resolve_train_config({**tiny, "feature_set": feature_set}, scratch.catalog)
             train(scratch, config, Location())

@@ -117,11 +117,10 @@ class ModelRegistry:
             kept = versions if same else [*versions, new]
             return {"versions": [v.content() for v in kept]}
 
-        for name, data in files.items():
-            write_atomic(self._root / new.version / name, data)
         self._versions.change("version_added", {"version": new.version}, update)
-        if registered.version != new.version:
-            shutil.rmtree(self._root / new.version, ignore_errors=True)
+        # After the registry: a kill in between leaves no folder that nobody knows.
+        for name, data in files.items():
+            write_atomic(self._root / registered.version / name, data)
         self._challenge(registered)
         self._prune(registered.triple)
         return registered

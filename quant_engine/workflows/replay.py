@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.artifacts.store import ArtifactStore
 from quant_engine.core.errors import DataError, IntegrityError
+from quant_engine.core.scratch import scratch_folder
 from quant_engine.workflows.backtest import BacktestRequest, BacktestRunConfig, run_backtest
 from quant_engine.workflows.config import TrainConfig
 from quant_engine.workflows.context import Workspace, moved_workspace
@@ -58,8 +58,8 @@ def replay(workspace: Workspace, identity: str, *, dry_run: bool = False) -> Out
     if dry_run:
         steps = ", then ".join(f"{step.command} {step.run_id}" for step in chain)
         return Outcome(text=f"would repeat {steps}", status="dry_run", dataset=run.dataset)
-    with tempfile.TemporaryDirectory(prefix="quant_engine_replay_") as folder:
-        again = moved_workspace(workspace, Path(folder))
+    with scratch_folder() as folder:
+        again = moved_workspace(workspace, folder)
         for step in chain:
             _repeat(again, step)
         newest = RunRegistry(again).all(run.command)[-1]

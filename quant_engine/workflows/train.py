@@ -23,6 +23,7 @@ from quant_engine.artifacts.kinds.training import OOS, TRAINING_REPORT
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.core.errors import ConfigError, DataError, InsufficientHistoryError
 from quant_engine.core.panel import LabelPanel, Panel
+from quant_engine.core.scratch import sweep_scratch
 from quant_engine.core.tracks import ScoreSource
 from quant_engine.data.loader import local_config
 from quant_engine.data.providers.scan import scan
@@ -53,6 +54,7 @@ from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 
 N_QUANTILES = 5
+MAX_DRAWN_FOLDS = 15
 
 
 def train(
@@ -85,8 +87,9 @@ def train(
     """
     feature_set = workspace.catalog.load("features", config.feature_set, FeatureSet)
     if dry_run:
-        return _plan(workspace, config, location, feature_set)
+        return _dry_run(workspace, config, location, feature_set)
     require_writable(workspace)
+    sweep_scratch()
     data = load_data(workspace, config.data, location)
     plan = _planned(workspace, data, config, feature_set)
     data = save_data(workspace, data)
@@ -395,7 +398,7 @@ def _number(value: float) -> float | None:
 
 def _text(record: RunRecord, report: Bundle, data: LoadedData) -> str:
     quality = report.documents["quality"]
-    lines = [record.title(), *(f"absent: {sentence}" for sentence in data.market.notes)]
+    lines = [record.title(), *(f"note: {sentence}" for sentence in data.market.notes)]
     lines += [f"repaired: {sentence}" for sentence in data.repairs()]
     lines.append("out-of-sample rank IC by year (t: Newey-West, lags = horizon)")
     for row in report.tables["ic_by_year"].itertuples(index=False):
@@ -410,26 +413,38 @@ def _text(record: RunRecord, report: Bundle, data: LoadedData) -> str:
     return "\n".join(lines)
 
 
-def _plan(
+def _dry_run(
     workspace: Workspace, config: TrainConfig, location: Location, feature_set: FeatureSet
 ) -> Outcome:
-    """Say what would be read and learned; files are scanned, so that all faults show at once."""
+    """Say what would be read and learned; files are scanned first, so that all faults show."""
+    lines = []
     if config.data.source == "local" and location.bars:
         local = local_config(config.data)
         report = scan(Path(location.bars), local, calendar=config.data.calendar)
-        lines, is_usable = [report.text()], report.ok
-    else:
-        data = load_data(workspace, config.data, location)
-        rows, columns = data.panel.shape
-        span = f"{data.first_session} to {data.last_session}"
-        lines = [f"dataset {data.dataset}: {columns} assets, {rows} sessions, {span}"]
-        lines += [f"note: {note}" for note in data.market.notes]
-        is_usable = True
+        lines.append(report.text())
+        if not report.ok:
+            text = "\n".join([*lines, "nothing was written"])
+            return Outcome(text=text, status="dry_run", exit_code=DataError.exit_code)
+    data = load_data(workspace, config.data, location)
+    plan = _planned(workspace, data, config, feature_set)
+    rows, columns = data.panel.shape
+    span = f"{data.first_session} to {data.last_session}"
+    lines.append(f"dataset {data.dataset}: {columns} assets, {rows} sessions, {span}")
+    if data.market.quality is not None:
+        lines.append(data.market.quality.text())
+    lines += [f"note: {note}" for note in data.market.notes]
     lines += [
         f"features: {feature_set.name} version {feature_set.version} ({len(feature_set.names)})",
-        f"label: {config.target_field}, horizon {config.labels.horizon_sessions} sessions",
+        f"label: {plan.target}, horizon {config.labels.horizon_sessions} sessions",
+        _folds_text(plan.folds),
         f"members: {', '.join(config.model.columns)}; seed {config.seed}",
         f"configuration {config.config_id()[:12]}; nothing was written",
     ]
-    code = 0 if is_usable else DataError.exit_code
-    return Outcome(text="\n".join(lines), status="dry_run", exit_code=code)
+    return Outcome(text="\n".join(lines), status="dry_run", dataset=data.dataset)
+
+
+def _folds_text(folds: tuple[Fold, ...]) -> str:
+    if len(folds) <= MAX_DRAWN_FOLDS:
+        return picture(folds)
+    first, last = folds[0].test_window[0], folds[-1].test_window[1]
+    return f"{len(folds)} folds, tested from {first} to {last}"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from quant_engine.core.scratch import owned_folder
+from quant_engine.core.scratch import owned_folder, sweep
 
 
 @pytest.fixture
@@ -53,3 +53,11 @@ def test_two_folders_of_one_process_live_side_by_side(tmp_path):
         assert one != two
         assert one.is_dir()
         assert two.is_dir()
+
+
+def test_sweep_removes_files_too_and_takes_the_prefix_literally(tmp_path, dead_process):
+    gone, stays = tmp_path / f".x[1].json.{dead_process}-a.tmp", tmp_path / ".x1.json.1-a.tmp"
+    gone.touch()
+    stays.touch()
+    sweep(tmp_path, prefix=".x[1].json.")
+    assert list(tmp_path.iterdir()) == [stays]

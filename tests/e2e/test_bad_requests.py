@@ -143,7 +143,6 @@ def test_a_file_in_the_place_of_a_state_folder(cli, work, world, name) -> None:
     assert cli.nothing_stored(work)
 
 
-@pytest.mark.feature("L-20")
 @pytest.mark.parametrize("after", [0, 3, 8])
 def test_a_full_disk_while_artifacts_are_written(cli, work, world, after) -> None:
     """The store's flush fails as a full disk makes it fail; the next run goes on undisturbed."""

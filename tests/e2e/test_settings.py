@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.feature("Q-02")
+pytestmark = [pytest.mark.feature("Q-02"), pytest.mark.feature("L-21")]
 
 SCRIPTS = ("run_train.py", "run_predict.py", "run_backtest.py", "run_retrain.py")
 HEAVY = ("numpy", "pandas", "numba", "lightgbm", "pydantic", "scipy", "sklearn", "pyarrow", "rich")
