@@ -216,7 +216,7 @@ def fit_members(setting: Setting, features: ModelFeatures, target: np.ndarray) -
     """Fit every member once on the train window and score the test rows that have a label."""
     config = setting.config.seeded_model().model_copy(update={"max_in_sample_sessions": 1})
     rows = build_rows(features, config)
-    y = transform_target(target, rows, config, volatility=features.volatility)
+    y = transform_target(target, rows, config)
     shared = {
         "x": rows.x,
         "y": y,

@@ -138,11 +138,6 @@ class ModelConfig(FrozenConfig):
         outlier of one asset can move the others; z-scores are clipped at 5.
     target_transform : {"rank_gaussian", "z_score"}
         The same for labels: the learners see the order of returns and not their tails.
-    target_scale : {"volatility", "none"}
-        Divide labels by the asset's trailing volatility before they are transformed, so that the
-        order the learners see is not mostly the order of volatilities: the extreme ranks of a
-        session belong to the most volatile assets, whose returns say least about the signal. A row
-        of unknown volatility then does not train. `benchmarks/oracle_recovery.py` measures it.
     min_assets_per_session : int
         Sessions with fewer usable assets neither train nor receive predictions (10).
     max_missing_frac : float
@@ -174,7 +169,6 @@ class ModelConfig(FrozenConfig):
     blend: Literal["rank_average"] = "rank_average"
     feature_transform: Literal["rank_gaussian", "z_score"] = "rank_gaussian"
     target_transform: Literal["rank_gaussian", "z_score"] = "rank_gaussian"
-    target_scale: Literal["volatility", "none"] = "volatility"
     min_assets_per_session: int = Field(default=10, ge=2)
     max_missing_frac: float = Field(default=0.5, ge=0.0, le=1.0)
     min_train_rows: int = Field(default=500, ge=2)

@@ -204,9 +204,7 @@ def missing_counts(features: ModelFeatures, allowed: BoolMatrix) -> npt.NDArray[
     return counts
 
 
-def transform_target(
-    labels: FloatMatrix, rows: RowMatrix, config: ModelConfig, *, volatility: FloatMatrix
-) -> npt.NDArray[Any]:
+def transform_target(labels: FloatMatrix, rows: RowMatrix, config: ModelConfig) -> npt.NDArray[Any]:
     """Turn labels into what the learners fit: their standardised order within each session.
 
     Parameters
@@ -216,21 +214,16 @@ def transform_target(
     rows : RowMatrix
         Usable rows.
     config : ModelConfig
-        Target scale, target transform and smallest cross-section.
-    volatility : ndarray, shape (T, N)
-        Trailing volatility of each asset, fraction per session; NaN or 0 = unknown.
+        Target transform and smallest cross-section.
 
     Returns
     -------
     ndarray of float64, shape (R,)
-        Transformed labels, NaN without a label, where the scale asks for a volatility that is
-        unknown, or where fewer than ``min_assets_per_session``
+        Transformed labels, NaN without a label or where fewer than ``min_assets_per_session``
         rows of the session have one. Only labelled rows of the same session enter a value.
     """
     dense = np.full(labels.shape, np.nan)
     dense[rows.session, rows.asset] = labels[rows.session, rows.asset]
-    if config.target_scale == "volatility":
-        dense /= np.where(volatility > 0.0, volatility, np.nan)
     too_few = (~np.isnan(dense)).sum(axis=1) < config.min_assets_per_session
     dense[too_few] = np.nan
     return standardize(dense, config.target_transform)[rows.session, rows.asset]

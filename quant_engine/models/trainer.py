@@ -162,7 +162,7 @@ def train(
     label = np.asarray(labels.values.field(target), dtype=np.float64)
     with progress.stage("row matrix", 1) as stage:
         rows = build_rows(features, config)
-        y = transform_target(label, rows, config, volatility=features.volatility)
+        y = transform_target(label, rows, config)
         stage.advance()
     labelled = np.bincount(rows.session[~np.isnan(y)], minlength=len(label))
     tasks = fit_tasks(folds, config, labels=labels, labelled_rows=labelled)

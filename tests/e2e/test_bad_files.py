@@ -177,6 +177,19 @@ def test_the_mislabelled_scrape_is_refused_with_the_reason(cli, work, shared_dat
     assert cli.nothing_stored(work)
 
 
+def test_a_dry_run_shows_all_faults_of_a_folder_at_once(cli, work, few, tmp_path) -> None:
+    prices = cli.write_prices(tmp_path / "prices", few)
+    (prices / "AAA.parquet").write_bytes(JUNK["AAA.parquet"])
+    (prices / "BBB.csv").write_text("date,open,high,low,volume\n2013-01-02,1,1,1,1\n")
+    (prices / "CCC.csv").write_text("date,open,high,low,close,volume\n")
+    done = cli.train(prices, work, "--dry-run", "--quiet")
+    assert done.code == 3
+    assert "faults: 3" in done.stdout
+    for part in ("AAA.parquet", "BBB.csv", "CCC.csv: empty_file (skipped)", "nothing was written"):
+        assert part in done.stdout
+    assert cli.nothing_stored(work)
+
+
 def test_a_constant_price_is_no_crash(refused, few) -> None:
     """A series that never moves is data, if dull; all of them together cannot be ranked."""
     flat = dict.fromkeys(("open", "high", "low", "close"), 10.0)

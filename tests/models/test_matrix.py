@@ -148,7 +148,7 @@ def test_target_is_the_order_of_labelled_rows_of_its_own_session(world, config):
     label[20, ::2] = np.nan
     label[21, 5:] = np.nan
     rows = build_rows(world.features, config)
-    y = transform_target(label, rows, config, volatility=np.ones(label.shape))
+    y = transform_target(label, rows, config)
     here = rows.of_sessions(np.array([20]))
     known = ~np.isnan(label[20])
     expected = [NormalDist().inv_cdf((r - 0.5) / 20) for r in rankdata(label[20, known])]

@@ -309,27 +309,3 @@ def test_a_plan_without_development_folds_is_refused(world, config, target):
     for folds in ((), world.folds[-1:], (*world.folds, world.folds[-1])):
         with pytest.raises(ConfigError, match="development folds"):
             _run(replace(world, folds=folds), config, target)
-
-
-def test_labels_are_learned_in_units_of_volatility(world, result, config, target):
-    """Scaling volatility and label of an asset together changes no fit; scaling one does."""
-    scale = np.linspace(0.5, 3.0, world.features.panel.shape[1])
-    features = replace(world.features, volatility=world.features.volatility * scale)
-    both = _run(replace(world.with_label(world.label * scale), features=features), config, target)
-    keep = ["raw_ridge", "raw_lgbm", "score"]
-    np.testing.assert_allclose(both.oos[keep], result.oos[keep], rtol=1e-9, atol=1e-12)
-    plain = config.model_copy(update={"target_scale": "none"})
-    other = _run(replace(world.with_label(world.label * scale), features=features), plain, target)
-    assert not np.allclose(other.oos["raw_ridge"], result.oos["raw_ridge"])
-
-
-def test_rows_of_unknown_volatility_do_not_train(world, config, target):
-    volatility = world.features.volatility.copy()
-    volatility[:, :3] = np.nan
-    blind = replace(world, features=replace(world.features, volatility=volatility))
-    seen = _run(blind, config, target)
-    gone = _run(
-        world.with_label(np.where(np.isnan(volatility), np.nan, world.label)), config, target
-    )
-    np.testing.assert_array_equal(seen.oos["raw_ridge"], gone.oos["raw_ridge"])
-    assert seen.model.training.n_rows == gone.model.training.n_rows
