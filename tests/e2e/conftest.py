@@ -54,10 +54,10 @@ MEMBERS = (
     "[{learner: ridge, column: ridge},"
     " {learner: lightgbm_shallow, column: lgbm, params: {n_trees: 10}}]"
 )
+SHORT = ("--set", "split.min_train_sessions=120", "--set", "split.test_sessions=60")
 # A model that trains in a second on 30 names and 420 sessions; nothing here relaxes a check.
 FAST = (
-    *("--horizon", "5", "--features", "tiny"),
-    *("--set", "split.min_train_sessions=120", "--set", "split.test_sessions=60"),
+    *("--horizon", "5", "--features", "tiny", *SHORT),
     *("--set", f"model.members={MEMBERS}", "--set", "model.maps.n_bins=5"),
 )
 
@@ -231,6 +231,7 @@ def nothing_stored(folder: Path) -> bool:
 class Cli:
     """Everything a test of the command line needs, in one fixture."""
 
+    short = SHORT
     fast = FAST
     repo = REPO
     run = staticmethod(run_script)

@@ -28,14 +28,14 @@ def _trees(n: int) -> str:
 # In the order of training: a weak model, a better one, an overfitted one, the best, one that is
 # not 2 % better, a mixture, and further weak ones that fill the registry.
 MEMBERS = {
-    "weak": _trees(2),
-    "better": _trees(3),
-    "overfitted": _trees(60),
+    "weak": _trees(1),
+    "better": _trees(5),
+    "overfitted": _trees(200),
     "best": RIDGE,
     "alike": SMOOTH,
     "mixture": f"{RIDGE}, {_trees(30)}",
-    "weak again": _trees(1),
-    "weak once more": _trees(4),
+    "weak again": _trees(2),
+    "weak once more": _trees(3),
 }
 
 
@@ -66,7 +66,7 @@ def _train(cli, folder: Path, members: str):
     return cli.call(
         [
             *("run_train.py", "--world", "strong", "--horizon", "5", "--jobs", "1", "--json"),
-            *("--set", "split.min_train_sessions=120", "--set", "split.test_sessions=60"),
+            *cli.short,
             *("--set", f"model.members=[{members}]"),
         ],
         folder,
@@ -235,8 +235,7 @@ def test_an_old_model_is_due(cli, copied) -> None:
 def test_no_version_registers_nothing(cli, copied) -> None:
     before = _current(copied, "registry.json")
     args = ["run_train.py", "--world", "strong", "--no-version", "--horizon", "5", "--jobs", "1"]
-    small = ("--set", "split.min_train_sessions=120", "--set", "split.test_sessions=60")
-    cli.call([*args, *small, "--set", f"model.members=[{RIDGE}]"], copied).ok()
+    cli.call([*args, *cli.short, "--set", f"model.members=[{RIDGE}]"], copied).ok()
     assert _current(copied, "registry.json") == before
 
 

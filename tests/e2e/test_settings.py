@@ -92,11 +92,6 @@ def test_qe_without_a_verb_lists_the_verbs(cli, work) -> None:
         assert f"  {verb} " in text
 
 
-def _seed(done) -> str:
-    (line,) = [text for text in done.ok().stdout.splitlines() if text.startswith("members:")]
-    return line.rpartition("seed ")[2]
-
-
 def _line(done, start: str) -> str:
     (line,) = [text for text in done.ok().stdout.splitlines() if text.startswith(start)]
     return line
@@ -130,8 +125,9 @@ def test_set_wins_over_the_environment_over_config(
     cli, work, world, file, env, flags, horizon
 ) -> None:
     (work / "config.py").write_text(file, encoding="utf-8")
-    args = ["run_train.py", "--path", world / "prices", "--features", "tiny", "--dry-run", *flags]
-    assert f"horizon {horizon} sessions" in _line(cli.call(args, work, env), "label:")
+    args = ["run_train.py", "--path", world / "prices", "--features", "tiny", "--dry-run"]
+    done = cli.call([*args, *cli.short, *flags], work, env)
+    assert f"horizon {horizon} sessions" in _line(done, "label:")
 
 
 def _prices(chain) -> str:
