@@ -299,7 +299,7 @@ def _finish(
     config: BacktestRunConfig,
 ) -> Outcome:
     record = RunRecord(
-        run_id=new_run_id(workspace.clock, config.content()),
+        run_id=new_run_id(workspace.clock, "backtest", config.content()),
         command="backtest",
         dataset=run.dataset,
         horizon_sessions=run.horizon_sessions,

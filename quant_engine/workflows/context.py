@@ -246,13 +246,15 @@ class Stages:
         return outputs
 
 
-def new_run_id(clock: Clock, config: dict[str, Any]) -> str:
-    """Return a run id: UTC time and the beginning of the configuration's hash.
+def new_run_id(clock: Clock, command: str, config: dict[str, Any]) -> str:
+    """Return a run id: UTC time and the beginning of a hash of command and configuration.
 
     Parameters
     ----------
     clock : Clock
         Source of the time.
+    command : str
+        Such as ``"train"``: two commands of one second are two runs.
     config : dict
         Resolved configuration.
 
@@ -261,7 +263,7 @@ def new_run_id(clock: Clock, config: dict[str, Any]) -> str:
     str
         Such as ``20260102T030405-1a2b3c4d``; never part of a hash.
     """
-    return f"{clock.now():%Y%m%dT%H%M%S}-{sha256_json(config)[:8]}"
+    return f"{clock.now():%Y%m%dT%H%M%S}-{sha256_json([command, config])[:8]}"
 
 
 def _commit() -> str:

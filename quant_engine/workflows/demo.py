@@ -33,6 +33,7 @@ def demo(workspace: Workspace, *, dry_run: bool = False) -> Outcome:
     trained = train(workspace, config, Location())
     predicted = predict(workspace, PredictRequest(top=5))
     tested = run_backtest(workspace, BacktestRequest(), {})
+    made = [*trained.artifacts, *predicted.artifacts, *tested.artifacts]
     page = workspace.settings.results_root / f"backtest_{config.labels.horizon_sessions}d.html"
     text = "\n".join(
         [
@@ -57,7 +58,7 @@ def demo(workspace: Workspace, *, dry_run: bool = False) -> Outcome:
         run_id=tested.run_id,
         track=tested.track,
         dataset=tested.dataset,
-        artifacts=[*trained.artifacts, *predicted.artifacts, *tested.artifacts],
+        artifacts=list({(item["kind"], item["id"]): item for item in made}.values()),
         metrics=tested.metrics,
         warnings=[],
     )

@@ -256,7 +256,7 @@ def _record(
     location: Location,
 ) -> RunRecord:
     return RunRecord(
-        run_id=new_run_id(workspace.clock, config.content()),
+        run_id=new_run_id(workspace.clock, "predict", config.content()),
         command="predict",
         dataset=run.dataset,
         horizon_sessions=config.labels.horizon_sessions,

@@ -333,7 +333,7 @@ def _finish(
     *,
     register: bool,
 ) -> Outcome:
-    run_id = new_run_id(workspace.clock, config.content())
+    run_id = new_run_id(workspace.clock, "train", config.content())
     report = workspace.store.read(TRAINING_REPORT, refs["report"])
     quality = report.documents["quality"]
     track = workspace.store.manifest(refs["report"]).provenance.track.value

@@ -252,6 +252,58 @@ def test_a_second_dataset_takes_over_and_is_named_first(cli, copied_chain, world
     assert set(table["ticker"]) <= set(sector)
 
 
+@pytest.mark.feature("Q-03")
+def test_predict_reads_the_newest_bars_of_data_that_grew(cli, copied_chain, bars, tmp_path) -> None:
+    days = ["2013-09-05", "2013-09-06", "2013-09-09"]
+    frames = {
+        ticker: pd.concat([frame, *(frame.tail(1).assign(date=day) for day in days)])
+        for ticker, frame in bars.items()
+    }
+    grown = cli.write_prices(tmp_path / "grown", frames)
+    args = ["run_predict.py", "--path", str(grown), "--jobs", "1", "--json"]
+    done = cli.call(args, copied_chain.folder).ok()
+    assert not any("in-sample" in text for text in done.json["warnings"])
+    table = pd.read_csv(copied_chain.results / "predictions_5d.csv", keep_default_na=False)
+    assert set(table["date"]) == {days[-1]}
+    assert done.json["dataset"] == copied_chain.runs[TRAIN].json["dataset"]
+    (made,) = [i["id"] for i in done.json["artifacts"] if i["kind"] == "predictions"]
+    replayed = cli.call(["qe", "replay", made, "--jobs", "1"], copied_chain.folder).ok()
+    assert "same bytes" in replayed.stdout
+
+
+@pytest.mark.feature("Q-13")
+def test_a_market_with_all_its_tables_is_survivorship_safe(cli, work, world) -> None:
+    tables = [
+        *("--membership", world / "membership.csv", "--sectors", world / "sectors.csv"),
+        *("--delistings", world / "delistings.csv", "--benchmark", world / "benchmark.csv"),
+    ]
+    demand = ("--survivorship", "--set", "target=sector_excess", "--json")
+    trained = cli.train(world / "prices", work, *map(str, tables), *demand).ok().json
+    assert trained["metrics"]["mean_member_coverage"] > 0.999
+    assert any("sectors known for 30 of 30 names" in text for text in trained["warnings"])
+    args = ["run_backtest.py", "--no-survivorship", "--jobs", "1"]
+    text = cli.call(args, work).ok().stdout
+    assert "  pass         survivorship: 100.0%" in text
+    assert "equal-weight returns with and without survivorship" in text
+    table = pd.read_csv(work / "results" / "backtest_5d_trades.csv")
+    assert len(table) > 100
+
+
+@pytest.mark.slow
+@pytest.mark.feature("Q-01")
+def test_the_demo_runs_the_chain_on_the_embedded_market(cli, work) -> None:
+    done = cli.run(["qe", "demo", "--json"], work, timeout=400).ok()
+    listed = [(item["kind"], item["id"]) for item in done.json["artifacts"]]
+    assert len(set(listed)) == len(listed) == len(cli.identities(work / "results"))
+    assert done.json["track"] == "calibration"
+    assert done.json["metrics"]["n_trades"] > 0
+    names = {path.name for path in (work / "results").iterdir() if path.is_file()}
+    assert {"predictions_10d.csv", "backtest_10d.html"} <= names
+    dry = cli.call(["qe", "demo", "--dry-run"], work.parent).ok()
+    assert "nothing was written" in dry.stdout
+    assert not (work.parent / "results").exists()
+
+
 @pytest.mark.feature("Q-04")
 def test_in_sample_results_say_so_everywhere(cli, copied_chain) -> None:
     args = ["run_backtest.py", "--allow-in-sample", "--jobs", "1"]

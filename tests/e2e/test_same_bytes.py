@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime
 from unittest import mock
@@ -45,6 +46,13 @@ def test_every_payload_file_has_equal_bytes(chain, elsewhere) -> None:
 )
 def test_exports_have_equal_bytes(chain, elsewhere, name) -> None:
     assert (elsewhere / name).read_bytes() == (chain.results / name).read_bytes()
+
+
+def test_runs_of_one_second_are_told_apart(cli, elsewhere) -> None:
+    """The clock of this chain stands still: only what was run can tell its runs apart."""
+    runs = json.loads((elsewhere / "runs.json").read_text())["current"]["runs"]
+    assert len({run["run_id"] for run in runs}) == len(runs) == 3
+    assert [run["parent"] for run in runs] == ["", runs[0]["run_id"], runs[0]["run_id"]]
 
 
 def test_no_manifest_holds_a_path_a_time_or_a_host(chain, world) -> None:
