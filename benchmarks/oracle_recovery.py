@@ -549,7 +549,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "recovery": recovery,
         "against_blend": against,
         "null": nothing,
-        "verdicts": verdicts(recovery, against, nothing),
+        # A standard error takes two worlds.
+        "verdicts": verdicts(
+            recovery if len(alpha) > 1 else {}, against, nothing if len(null) > 1 else {}
+        ),
     }
     if options.json:
         print(json.dumps(report, indent=2))

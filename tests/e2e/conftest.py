@@ -278,14 +278,24 @@ def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def build_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Build a folder by name once, whichever process of the test run asks first."""
+
+    def build(name: str, make: Callable[[Path], object]) -> Path:
+        return built_once(tmp_path_factory, name, make)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def world(build_once: Callable[..., Path]) -> Path:
     """A simulated market of 30 symbols and 420 sessions as files, with its tables."""
 
     def build(folder: Path) -> None:
         config = EquityWorldConfig(seed=5, n_assets=30, n_sessions=420)
         write_world_as_files(simulate_equity_world(config), folder)
 
-    return built_once(tmp_path_factory, "world", build)
+    return build_once("world", build)
 
 
 @pytest.fixture(scope="session")
@@ -295,7 +305,7 @@ def bars(world: Path) -> dict[str, pd.DataFrame]:
 
 
 @pytest.fixture(scope="session")
-def chain(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Chain:
+def chain(build_once: Callable[..., Path], world: Path) -> Chain:
     """Train, bare predict and bare backtest as three processes; nobody writes here afterwards."""
 
     def build(folder: Path) -> None:
@@ -310,7 +320,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Chain:
             content = {"code": done.code, "stdout": done.stdout, "stderr": done.stderr}
             (folder / f"{name}.streams.json").write_text(json.dumps(content), encoding="utf-8")
 
-    folder = built_once(tmp_path_factory, "chain", build)
+    folder = build_once("chain", build)
     runs = {
         name: CompletedRun(**json.loads((folder / f"{name}.streams.json").read_text()))
         for name in ("train", "predict", "backtest")

@@ -72,24 +72,30 @@ DONE = {"fix": "repaired", "reject": "rejected"}
 
 
 @pytest.fixture(scope="module")
-def dirty(cli, bars, tmp_path_factory):
+def dirty(cli, bars, build_once):
     """Train on a folder in which ten symbols carry one fault each, one file is empty."""
-    folder = cli.working_folder(tmp_path_factory.mktemp("dirty"))
     whole = [ticker for ticker, frame in bars.items() if len(frame) == 420]
-    changes = dict(zip(whole, (change for change, *_ in FAULTS.values()), strict=False))
-    frames = {
-        ticker: changes.get(ticker, lambda same: same)(frame.copy())
-        for ticker, frame in bars.items()
-    }
-    prices = cli.write_prices(folder / "prices", frames)
-    (prices / "AAA.csv").write_text("date,open,high,low,close,volume\n", encoding="utf-8")
-    done = cli.train(prices, folder, "--json")
+
+    def build(folder) -> None:
+        cli.working_folder(folder)
+        changes = dict(zip(whole, (change for change, *_ in FAULTS.values()), strict=False))
+        frames = {
+            ticker: changes.get(ticker, lambda same: same)(frame.copy())
+            for ticker, frame in bars.items()
+        }
+        prices = cli.write_prices(folder / "prices", frames)
+        (prices / "AAA.csv").write_text("date,open,high,low,close,volume\n", encoding="utf-8")
+        done = cli.train(prices, folder, "--json").ok()
+        (folder / "train.json").write_text(done.stdout, encoding="utf-8")
+
+    folder = build_once("dirty", build)
+    done = json.loads((folder / "train.json").read_text(encoding="utf-8"))
     return folder, done, dict(zip(FAULTS, whole, strict=False))
 
 
 def _payload(dirty, name: str):
     folder, done, _ = dirty
-    (item,) = [i for i in done.ok().json["artifacts"] if i["kind"] == "quality_report"]
+    (item,) = [i for i in done["artifacts"] if i["kind"] == "quality_report"]
     return folder / item["path"] / "payload" / name
 
 
@@ -111,8 +117,8 @@ def test_the_repair_is_printed(dirty, fault) -> None:
     if n is not None:
         assert counted == n
     _, done, _ = dirty
-    assert f"{rule}: {counted} {DONE[action]}" in done.json["warnings"]
-    assert "AAA.csv: empty_file (skipped): " in " ".join(done.json["warnings"])
+    assert f"{rule}: {counted} {DONE[action]}" in done["warnings"]
+    assert "AAA.csv: empty_file (skipped): " in " ".join(done["warnings"])
 
 
 def test_rows_in_and_out_are_stated(dirty, bars) -> None:
@@ -123,11 +129,11 @@ def test_rows_in_and_out_are_stated(dirty, bars) -> None:
     assert summary["n_rows_out"] == summary["n_rows_in"] - lost
 
 
-def test_repairs_are_printed_for_people_and_by_predict_too(cli, dirty) -> None:
-    folder, _, _ = dirty
-    again = cli.train(folder / "prices", folder, "--quiet").ok()
+def test_repairs_are_printed_for_people_and_by_predict_too(cli, dirty, work) -> None:
+    prices = dirty[0] / "prices"
+    again = cli.train(prices, work, "--quiet").ok()
     assert "repaired: duplicate_rows: 3 repaired" in again.stdout
-    predicted = cli.call(["run_predict.py", "--jobs", "1", "--quiet"], folder).ok()
+    predicted = cli.call(["run_predict.py", "--jobs", "1", "--quiet"], work).ok()
     assert "warning: duplicate_rows: 3 repaired" in predicted.stderr
 
 

@@ -74,16 +74,20 @@ def _train(cli, folder: Path, members: str):
 
 
 @pytest.fixture(scope="module")
-def history(cli, tmp_path_factory) -> History:
-    folder = cli.working_folder(tmp_path_factory.mktemp("strong"))
-    (folder / "specs" / "worlds").mkdir()
-    (folder / "specs" / "worlds" / "strong.yaml").write_text(STRONG, encoding="utf-8")
-    made = History(folder, {}, {}, {})
-    for name, members in MEMBERS.items():
-        made.metrics[name] = _train(cli, folder, members).json["metrics"]
-        made.registered[name] = _current(folder, "registry.json")["versions"]
-        made.champion[name] = _champion(folder)
-    return made
+def history(cli, build_once) -> History:
+    def build(folder: Path) -> None:
+        cli.working_folder(folder)
+        (folder / "specs" / "worlds").mkdir()
+        (folder / "specs" / "worlds" / "strong.yaml").write_text(STRONG, encoding="utf-8")
+        made: dict[str, dict] = {"metrics": {}, "registered": {}, "champion": {}}
+        for name, members in MEMBERS.items():
+            made["metrics"][name] = _train(cli, folder, members).json["metrics"]
+            made["registered"][name] = _current(folder, "registry.json")["versions"]
+            made["champion"][name] = _champion(folder)
+        (folder / "history.json").write_text(json.dumps(made), encoding="utf-8")
+
+    folder = build_once("strong", build)
+    return History(folder, **json.loads((folder / "history.json").read_text(encoding="utf-8")))
 
 
 @pytest.fixture

@@ -17,16 +17,18 @@ LATER = datetime(2031, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def elsewhere(cli, world, tmp_path_factory):
+def elsewhere(cli, world, build_once):
     """The chain again: data copied to another path, another folder, another year, one process."""
-    root = tmp_path_factory.mktemp("moved")
-    shutil.copytree(world / "prices", root / "data" / "other_name")
-    folder = cli.working_folder(root / "another" / "place")
-    with mock.patch.object(SystemClock, "now", return_value=LATER):
-        cli.train(root / "data" / "other_name", folder).ok()
-        cli.call(["run_predict.py", "--jobs", "1"], folder).ok()
-        cli.call(["run_backtest.py", "--jobs", "1"], folder).ok()
-    return folder / "results"
+
+    def build(root) -> None:
+        shutil.copytree(world / "prices", root / "data" / "other_name")
+        folder = cli.working_folder(root / "another" / "place")
+        with mock.patch.object(SystemClock, "now", return_value=LATER):
+            cli.train(root / "data" / "other_name", folder).ok()
+            cli.call(["run_predict.py", "--jobs", "1"], folder).ok()
+            cli.call(["run_backtest.py", "--jobs", "1"], folder).ok()
+
+    return build_once("moved", build) / "another" / "place" / "results"
 
 
 def test_ids_and_content_hashes_of_the_whole_chain_are_equal(cli, chain, elsewhere) -> None:
