@@ -45,7 +45,9 @@ def execute(
     from quant_engine.core.errors import QuantEngineError
 
     # A killed run ends like an interrupted one: artifacts are whole, the run is resumable.
-    signal.signal(signal.SIGTERM, _raise_interrupt)
+    # A shell starts background jobs with SIGINT ignored; sent on purpose, it still has to work.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _raise_interrupt)
     started = time.monotonic()
     try:
         outcome = work(args)

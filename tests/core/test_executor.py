@@ -144,7 +144,9 @@ def is_alive(process: int) -> bool:
 
 
 PARENT = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell leaves it ignored
 sys.path.insert(0, sys.argv[1])
 import tasks_for_workers as tasks
 from quant_engine.core.executor import ProcessExecutor
