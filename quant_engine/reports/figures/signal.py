@@ -274,4 +274,6 @@ def quantile_cumulative_figure(
         figure.add_trace(trace)
     reference_line(figure, 0.0, row=1, palette=palette)
     figure.update_yaxes(tickformat="~%")
+    # Five names fill the width of a narrow card, where the mode bar stands at the top.
+    figure.update_layout(legend={"y": -0.12, "yanchor": "top"}, margin={"t": 24})
     return figure
