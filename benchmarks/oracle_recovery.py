@@ -522,7 +522,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", type=int, default=20, help="alpha worlds (20)")
-    parser.add_argument("--null-worlds", type=int, default=50, help="worlds without signal (50)")
+    parser.add_argument("--null-worlds", type=int, default=200, help="worlds without signal (200)")
     parser.add_argument("--first-seed", type=int, default=0, help="tune on seeds >= 1000 only (0)")
     parser.add_argument("--jobs", type=int, default=2, help="worlds measured side by side (2)")
     parser.add_argument("--cache", default="", help="JSONL file of finished worlds, to go on from")
