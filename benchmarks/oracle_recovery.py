@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -26,9 +25,9 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
+from resume import append, run
 
 from quant_engine.artifacts.code import code_digest
-from quant_engine.core.executor import make_executor
 from quant_engine.core.hashing import canonical_json, sha256_text
 from quant_engine.core.panel import LabelPanel
 from quant_engine.core.specs import SpecCatalog, build_config
@@ -178,14 +177,7 @@ def measure_world(shared: Mapping[str, np.ndarray], task: WorldTask) -> dict[str
     setting = prepare(task)
     measured = _null_figures(setting) if task.spec == NULL_WORLD else _alpha_figures(setting)
     record = {"key": task.key, "spec": task.spec, "seed": task.seed, "figures": measured}
-    if task.cache:
-        # One write of one line: processes that append to the same file do not mix their lines.
-        line = (json.dumps(record, sort_keys=True) + "\n").encode()
-        descriptor = os.open(task.cache, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        try:
-            os.write(descriptor, line)
-        finally:
-            os.close(descriptor)
+    append(task.cache, record)
     return record
 
 
@@ -452,36 +444,6 @@ def verdicts(
     return lines
 
 
-def run(tasks: Sequence[WorldTask], jobs: int) -> list[dict[str, Any]]:
-    """Measure the worlds that the cache does not hold; return all in the order of the tasks."""
-    known = _cached(tasks[0].cache) if tasks else {}
-    missing = [task for task in tasks if task.key not in known]
-    done = len(tasks) - len(missing)
-
-    def tell() -> None:
-        nonlocal done
-        done += 1
-        print(f"{tasks[0].spec}: {done} of {len(tasks)} worlds", file=sys.stderr, flush=True)
-
-    fresh = make_executor(jobs).map(measure_world, missing, on_done=tell) if missing else []
-    # Through JSON, so that a cached world and a fresh one give the same bits.
-    known |= {record["key"]: json.loads(json.dumps(record)) for record in fresh}
-    return [known[task.key] for task in tasks]
-
-
-def _cached(path: str) -> dict[str, dict[str, Any]]:
-    """Finished worlds by key; a line that an interruption cut off is left out."""
-    known = {}
-    if path and Path(path).exists():
-        for line in Path(path).read_text(encoding="utf-8").splitlines():
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            known[record["key"]] = record
-    return known
-
-
 def _print_report(report: Mapping[str, Any]) -> None:
     recovery, against, null = report["recovery"], report["against_blend"], report["null"]
     if recovery:
@@ -538,8 +500,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     own = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
     code = sha256_text(own + code_digest(MEASURED) + lgb.__version__)
-    alpha = run(plan_worlds(ALPHA_WORLD, options.worlds, options, code=code), options.jobs)
-    null = run(plan_worlds(NULL_WORLD, options.null_worlds, options, code=code), options.jobs)
+    alpha, null = (
+        run(
+            measure_world,
+            plan_worlds(spec, count, options, code=code),
+            jobs=options.jobs,
+            name=spec,
+        )
+        for spec, count in ((ALPHA_WORLD, options.worlds), (NULL_WORLD, options.null_worlds))
+    )
     recovery = recovery_table(alpha) if alpha else {}
     against = comparisons(alpha) if alpha else {}
     nothing = null_table(null) if null else {}

@@ -34,6 +34,7 @@ from quant_engine.core.errors import ConfigError, DataError, SchemaMismatchError
 from quant_engine.core.panel import LabelPanel, Panel, PriceBasis
 from quant_engine.execution.delistings import Delistings, TerminalReturns, parse_delistings
 from quant_engine.features.prices import cash_dividends, positive_prices
+from quant_engine.stats.cross_section import group_mean
 
 __all__ = [
     "LabelConfig",
@@ -216,17 +217,8 @@ def _compounded(benchmark_returns: FloatVector, config: LabelConfig, n_labels: i
 def _sector_mean(values: FloatMatrix, panel: Panel, min_assets: int) -> FloatMatrix:
     # The sector known at the decision; members of that session with a label form the mean.
     table = panel.group(SECTOR)
-    codes = table.codes.astype(np.int64)
-    counted = np.isfinite(values) & (codes >= 0)
-    if "member" in panel.masks:
-        counted &= panel.mask("member")
-    n_groups = len(table.categories) + 1
-    keys = np.arange(panel.shape[0])[:, None] * n_groups + codes + 1
-    size = panel.shape[0] * n_groups
-    counts = np.bincount(keys[counted], minlength=size)
-    sums = np.bincount(keys[counted], weights=values[counted], minlength=size)
-    means = np.where(counts >= min_assets, sums / np.maximum(counts, 1), np.nan)
-    return np.where(codes >= 0, means[keys], np.nan)
+    mask = panel.mask("member") if "member" in panel.masks else None
+    return group_mean(values, table.codes.astype(np.int64), mask=mask, min_assets=min_assets)
 
 
 def _check(panel: Panel, config: LabelConfig, benchmark_returns: FloatVector | None) -> None:

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import isotonic_regression
 
 from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.hashing import finite_or_none
 from quant_engine.models.config import MapConfig
 from quant_engine.stats.conformal import SplitConformal, fit_split_conformal
 from quant_engine.stats.inference import newey_west_mean
+from quant_engine.stats.recalibration import pool_adjacent_violators
 
 __all__ = ["ScoreMaps", "fit_maps", "shrunk_mean"]
 
@@ -286,8 +286,6 @@ def _sign_curve(
     count = np.bincount(group, minlength=n_bins)
     positive = np.bincount(group, weights=label > 0.0, minlength=n_bins)
     filled = count > 0
-    fitted = isotonic_regression(
-        positive[filled] / count[filled], weights=count[filled].astype(np.float64)
-    )
+    prob_up = pool_adjacent_violators(positive[filled] / count[filled], weights=count[filled])
     centres = 0.5 * (edges[:-1] + edges[1:])
-    return centres[filled], np.asarray(fitted.x, dtype=np.float64)
+    return centres[filled], prob_up

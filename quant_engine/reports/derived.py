@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from quant_engine.core.arrays import FloatVector
 from quant_engine.reports.tearsheet_data import COST_KINDS, OPEN_AT_END
 from quant_engine.stats.metrics import (
     annual_vol,
-    drawdown_series,
+    cumulative_return,
+    drawdown_spells,
     hit_rate,
     max_drawdown,
     profit_factor,
@@ -26,7 +26,6 @@ from quant_engine.stats.metrics import (
 __all__ = [
     "Reconciliation",
     "closed_trades",
-    "compound",
     "cost_table",
     "growth_table",
     "reconcile",
@@ -209,24 +208,18 @@ def top_drawdowns(returns: pd.Series, *, n_worst: int) -> pd.DataFrame:
     [[-0.2, 1.0, 1.0], [-0.1, 1.0, 2.0]]
     """
     observed = returns.dropna()
-    depths = drawdown_series(observed.to_numpy())
-    is_under = np.concatenate([[False], depths < 0.0, [False]])
-    first = np.flatnonzero(~is_under[:-1] & is_under[1:])
-    stop = np.flatnonzero(is_under[:-1] & ~is_under[1:])
-    rows = []
     sessions = observed.index
-    for begin, end in zip(first, stop, strict=True):
-        trough = begin + int(np.argmin(depths[begin:end]))
-        rows.append(
-            {
-                "peak": sessions[begin - 1] if begin > 0 else pd.NaT,
-                "trough": sessions[trough],
-                "recovered": sessions[end] if end < len(depths) else pd.NaT,
-                "depth": float(depths[trough]),
-                "sessions_to_trough": trough - begin + 1,
-                "sessions_under": end - begin,
-            }
-        )
+    rows = [
+        {
+            "peak": sessions[spell.first - 1] if spell.first > 0 else pd.NaT,
+            "trough": sessions[spell.trough],
+            "recovered": pd.NaT if spell.recovered is None else sessions[spell.recovered],
+            "depth": spell.depth,
+            "sessions_to_trough": spell.trough - spell.first + 1,
+            "sessions_under": spell.n_periods,
+        }
+        for spell in drawdown_spells(observed.to_numpy())
+    ]
     columns = ["peak", "trough", "recovered", "depth", "sessions_to_trough", "sessions_under"]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values("depth", kind="stable").head(n_worst).reset_index(drop=True)
@@ -265,37 +258,15 @@ def year_table(daily: pd.DataFrame, *, periods_per_year: float) -> pd.DataFrame:
             {
                 "year": int(year),
                 "n_sessions": int(part["ret_net"].notna().sum()),
-                "ret_net": compound(net),
-                "ret_gross": compound(part["ret_gross"].to_numpy(dtype=float)),
-                "ret_benchmark": compound(benchmark.to_numpy(dtype=float)),
+                "ret_net": cumulative_return(net),
+                "ret_gross": cumulative_return(part["ret_gross"].to_numpy(dtype=float)),
+                "ret_benchmark": cumulative_return(benchmark.to_numpy(dtype=float)),
                 "vol_ann": annual_vol(net, periods_per_year=periods_per_year),
                 "sharpe": sharpe(net, periods_per_year=periods_per_year).value,
                 "max_drawdown": max_drawdown(net),
             }
         )
     return pd.DataFrame(rows)
-
-
-def compound(returns: FloatVector) -> float:
-    """Compounded simple return, ``prod(1 + r) - 1``.
-
-    Parameters
-    ----------
-    returns : ndarray (T,)
-        Fractions; NaN = not observed, left out.
-
-    Returns
-    -------
-    float
-        Fraction; NaN when nothing was observed.
-
-    Examples
-    --------
-    >>> round(compound(np.array([0.1, np.nan, 0.1])), 4)
-    0.21
-    """
-    observed = returns[~np.isnan(returns)]
-    return float(np.prod(1.0 + observed) - 1.0) if observed.size else float("nan")
 
 
 def cost_table(daily: pd.DataFrame) -> pd.DataFrame:

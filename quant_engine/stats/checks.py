@@ -11,11 +11,20 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.errors import ConfigError, DataError
 
-__all__ = ["check_coverage", "check_same_shape", "exact_level", "parse_matrix", "parse_vector"]
+__all__ = [
+    "check_coverage",
+    "check_same_shape",
+    "exact_level",
+    "parse_labels",
+    "parse_matrix",
+    "parse_observed",
+    "parse_vector",
+]
 
 
 def parse_vector(name: str, values: npt.ArrayLike) -> FloatVector:
@@ -44,6 +53,35 @@ def parse_vector(name: str, values: npt.ArrayLike) -> FloatVector:
     array([1., 2.])
     """
     return _parse(name, values, rank=1)
+
+
+def parse_observed(name: str, values: npt.ArrayLike) -> FloatVector:
+    """Read a one-dimensional numeric argument and leave out what was not observed.
+
+    Parameters
+    ----------
+    name : str
+        Argument name for the message.
+    values : array-like, shape (n,)
+        Numbers of any real type; NaN = not observed, infinity refused.
+
+    Returns
+    -------
+    ndarray of float64, shape (m,)
+        The values that are not NaN, in their order.
+
+    Raises
+    ------
+    DataError
+        Another rank, no numbers, or an infinite value.
+
+    Examples
+    --------
+    >>> parse_observed("returns", [1.0, float("nan"), 2.0])
+    array([1., 2.])
+    """
+    parsed = parse_vector(name, values)
+    return parsed[~np.isnan(parsed)]
 
 
 def parse_matrix(name: str, values: npt.ArrayLike) -> FloatVector:
@@ -181,3 +219,54 @@ def exact_level(value: float) -> Fraction:
     Fraction(19, 1)
     """
     return Fraction(value).limit_denominator(1_000_000)
+
+
+def parse_labels(
+    name: str, labels: npt.ArrayLike, *, length: int
+) -> tuple[npt.NDArray[np.int64], tuple[Any, ...]]:
+    """Read one label per observation as codes and distinct labels.
+
+    Parameters
+    ----------
+    name : str
+        Argument name for the message.
+    labels : array-like, shape (n,)
+        Texts or numbers; a missing label is refused.
+    length : int
+        Observations that must each have a label.
+
+    Returns
+    -------
+    codes : ndarray of int64, shape (n,)
+        Position of each label in the second result.
+    distinct : tuple
+        Labels in the order of their first appearance.
+
+    Raises
+    ------
+    DataError
+        Another shape, or a missing label.
+
+    Examples
+    --------
+    >>> parse_labels("group", ["b", "a", "b"], length=3)
+    (array([0, 1, 0]), ('b', 'a'))
+    """
+    array = np.asarray(labels)
+    if array.shape != (length,):
+        raise DataError(
+            name,
+            wanted=f"one label for each of {length} observations",
+            got=f"shape {array.shape}",
+            hint="Align labels and values first.",
+        )
+    codes, distinct = pd.factorize(array)
+    n_missing = int((codes < 0).sum())
+    if n_missing:
+        raise DataError(
+            name,
+            wanted="a label for every observation",
+            got=f"{n_missing} missing",
+            hint="Give what has no group a group of its own.",
+        )
+    return codes.astype(np.int64, copy=False), tuple(distinct.tolist())

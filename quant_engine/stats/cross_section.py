@@ -19,6 +19,7 @@ from quant_engine.stats.checks import check_same_shape
 __all__ = [
     "average_ranks",
     "equal_weight_mean",
+    "group_mean",
     "percentile_rank",
     "rank_gaussian",
     "taking_part",
@@ -197,11 +198,15 @@ def z_score(values: FloatMatrix, *, mask: BoolMatrix | None = None) -> FloatMatr
 
 
 def winsorise(
-    values: FloatMatrix, *, tail_frac: float, mask: BoolMatrix | None = None
+    values: FloatMatrix,
+    *,
+    tail_frac: float,
+    upper_tail_frac: float | None = None,
+    mask: BoolMatrix | None = None,
 ) -> FloatMatrix:
     """Pull each session's tails in to its own quantiles.
 
-    Values below the `tail_frac` quantile or above the 1 - `tail_frac` quantile of the session
+    Values below the `tail_frac` quantile or above the 1 - `upper_tail_frac` quantile of the session
     (linear interpolation) become that quantile.
 
     Parameters
@@ -209,7 +214,9 @@ def winsorise(
     values : ndarray of float32 or float64, shape (T, N)
         Any unit; NaN = missing, stays NaN.
     tail_frac : float
-        Share of each tail, in [0, 0.5).
+        Share of the lower tail, and of the upper one where that has none of its own, in [0, 0.5).
+    upper_tail_frac : float, optional
+        Share of the upper tail, in [0, 0.5).
     mask : ndarray of bool, shape (T, N), optional
         Assets that take part.
 
@@ -230,18 +237,20 @@ def winsorise(
     >>> winsorise(np.array([[1.0, np.nan, 3.0, 4.0]]), tail_frac=0.1).round(3).tolist()
     [[1.4, nan, 3.0, 3.8]]
     """
-    if not 0.0 <= tail_frac < 0.5:
-        raise ConfigError(
-            "tail_frac",
-            wanted="a share of each tail in [0, 0.5)",
-            got=tail_frac,
-            hint="Write 0.01 for 1 %.",
-        )
+    upper_frac = tail_frac if upper_tail_frac is None else upper_tail_frac
+    for name, share in (("tail_frac", tail_frac), ("upper_tail_frac", upper_frac)):
+        if not 0.0 <= share < 0.5:
+            raise ConfigError(
+                name,
+                wanted="a share of each tail in [0, 0.5)",
+                got=share,
+                hint="Write 0.01 for 1 %.",
+            )
     wide = taking_part(values, mask).astype(np.float64)
     ordered = np.sort(wide, axis=1)
     last = np.maximum(np.isfinite(wide).sum(axis=1) - 1, 0)
     low = _row_quantile(ordered, last, tail_frac)
-    high = _row_quantile(ordered, last, 1.0 - tail_frac)
+    high = _row_quantile(ordered, last, 1.0 - upper_frac)
     return np.clip(wide, low[:, None], high[:, None]).astype(values.dtype)
 
 
@@ -271,6 +280,60 @@ def equal_weight_mean(values: FloatMatrix, mask: BoolMatrix | None = None) -> Fl
     [2.0, nan]
     """
     return _mean_of_sorted(np.sort(taking_part(values, mask), axis=1))
+
+
+def group_mean(
+    values: FloatMatrix,
+    codes: npt.NDArray[np.integer],
+    *,
+    mask: BoolMatrix | None = None,
+    min_assets: int = 1,
+) -> FloatVector:
+    """Mean over the assets of each session and group, given back to every asset of the group.
+
+    Parameters
+    ----------
+    values : ndarray of float32 or float64, shape (T, N)
+        Any unit; NaN = missing, left out.
+    codes : ndarray of int, shape (T, N)
+        Group of each asset, from 0; -1 = unknown.
+    mask : ndarray of bool, shape (T, N), optional
+        Assets that take part in the mean.
+    min_assets : int
+        Values that a group needs on a session.
+
+    Returns
+    -------
+    ndarray of float64, shape (T, N)
+        Mean of the asset's group, also for assets that took no part in it; NaN where the group is
+        unknown or has too few values.
+
+    Raises
+    ------
+    DataError
+        No two-dimensional floats, or codes or a mask of another shape.
+
+    Examples
+    --------
+    >>> group_mean(np.array([[1.0, 3.0, 5.0]]), np.array([[0, 0, -1]])).tolist()
+    [[2.0, 2.0, nan]]
+    """
+    chosen = taking_part(values, mask).astype(np.float64)
+    check_same_shape("values", chosen, "codes", codes)
+    n_groups = int(codes.max(initial=-1)) + 2
+    keys = np.arange(len(chosen))[:, None] * n_groups + codes + 1
+    # Ascending, as everywhere here: the order of the columns must not change a bit.
+    order = np.argsort(chosen, axis=1, kind="stable")
+    ordered = np.take_along_axis(chosen, order, axis=1)
+    known = np.isfinite(ordered)
+    places = np.take_along_axis(keys, order, axis=1)[known]
+    size = len(chosen) * n_groups
+    counts = np.bincount(places, minlength=size)
+    sums = np.bincount(places, weights=ordered[known], minlength=size)
+    enough = counts >= max(min_assets, 1)
+    means = np.where(enough, sums / np.maximum(counts, 1), np.nan)
+    mean: FloatVector = np.where(codes >= 0, means[keys], np.nan)
+    return mean
 
 
 def taking_part(values: FloatMatrix, mask: BoolMatrix | None = None) -> FloatMatrix:

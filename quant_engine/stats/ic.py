@@ -3,6 +3,13 @@
 Contract: a pair counts where both score and target are observed; a date with fewer pairs than
 ``min_assets``, or on which all scores or all targets are equal, is NaN and not zero: it measured
 nothing. Ranks average ties.
+
+1. ``ic_by_date``: one correlation per date; ``summarise_ic`` tests their mean.
+2. ``pooled_moment``: one covariance of the whole panel. It is linear in the outcomes, so it is zero
+   on average where nothing is predicted, which a mean of per-date correlations is not.
+3. ``rank_autocorrelation``: how slowly the order of the scores changes.
+
+Tables by year, horizon and quantile are in `quant_engine.stats.signal`.
 """
 
 from __future__ import annotations
@@ -14,14 +21,22 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from numba import njit
+from scipy.special import stdtr
 
-from quant_engine.core.arrays import FloatMatrix, FloatVector
+from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.errors import ConfigError
 from quant_engine.stats.checks import check_same_shape, parse_matrix, parse_vector
 from quant_engine.stats.cross_section import average_ranks
-from quant_engine.stats.inference import newey_west_mean
+from quant_engine.stats.hac import newey_west_mean
 
-__all__ = ["ICSummary", "ic_by_date", "summarise_ic"]
+__all__ = [
+    "ICSummary",
+    "PooledMoment",
+    "ic_by_date",
+    "pooled_moment",
+    "rank_autocorrelation",
+    "summarise_ic",
+]
 
 ICMethod = Literal["pearson", "rank"]
 
@@ -48,6 +63,8 @@ class ICSummary:
         Dates with an IC.
     lags : int
         Bartlett lags of the test.
+    small_sample : bool
+        Whether the variance of the test carries the factor n / (n - 1).
 
     Examples
     --------
@@ -61,6 +78,44 @@ class ICSummary:
     hit_rate: float
     t: float
     p_value: float
+    n_dates: int
+    lags: int
+    small_sample: bool
+
+
+@dataclass(frozen=True)
+class PooledMoment:
+    """Covariance of scores and outcomes over a whole panel, with an error clustered by date.
+
+    Parameters
+    ----------
+    moment : float
+        Mean over pairs of score times outcome, both measured from their mean over the date
+        (unit of the score times unit of the outcome).
+    correlation : float
+        The same sums divided by the roots of the pooled squares.
+    std_error : float
+        Of the moment, Newey-West over dates.
+    t, p_value : float
+        ``moment / std_error`` and its two-sided p-value; NaN where the error is zero.
+    n_pairs, n_dates : int
+        What was used.
+    lags : int
+        Bartlett lags.
+
+    Examples
+    --------
+    >>> pooled_moment([[1.0, 2.0], [2.0, 1.0]], [[0.1, 0.3], [0.2, 0.2]], lags=0,
+    ...               min_assets=2).n_pairs
+    4
+    """
+
+    moment: float
+    correlation: float
+    std_error: float
+    t: float
+    p_value: float
+    n_pairs: int
     n_dates: int
     lags: int
 
@@ -108,21 +163,13 @@ def ic_by_date(
     >>> ic_by_date(scores, targets, method="rank", min_assets=4).round(3)
     array([0.8, nan])
     """
-    left, right = parse_matrix("scores", scores), parse_matrix("targets", targets)
-    check_same_shape("scores", left, "targets", right)
+    left, right = _parse_panels(scores, targets, min_assets)
     if method not in ("pearson", "rank"):
         raise ConfigError(
             "method",
             wanted="'pearson' or 'rank'",
             got=repr(method),
             hint="Use 'rank' for Spearman.",
-        )
-    if min_assets < 2:
-        raise ConfigError(
-            "min_assets",
-            wanted="at least 2",
-            got=min_assets,
-            hint="A correlation of fewer than two pairs does not exist.",
         )
     if method == "rank":
         both = ~(np.isnan(left) | np.isnan(right))
@@ -132,7 +179,117 @@ def ic_by_date(
     return out
 
 
-def summarise_ic(ic: npt.ArrayLike, *, lags: int) -> ICSummary:
+def rank_autocorrelation(
+    scores: npt.ArrayLike, *, lag: int = 1, min_assets: int = 10
+) -> FloatVector:
+    """Rank correlation of the scores of each date with those of an earlier date.
+
+    Parameters
+    ----------
+    scores : array-like, shape (T, N)
+        Scores in date order; NaN = no score.
+    lag : int
+        Dates between the two, at least 1.
+    min_assets : int
+        Assets scored on both dates that a correlation needs.
+
+    Returns
+    -------
+    ndarray of float64, shape (max(T - lag, 0),)
+        Place i compares date i + lag with date i; NaN with too few assets or no variation.
+
+    Raises
+    ------
+    DataError
+        Not a finite two-dimensional array.
+    ConfigError
+        A lag below 1, or ``min_assets`` below 2.
+
+    Examples
+    --------
+    >>> rank_autocorrelation([[1.0, 2.0, 3.0], [1.0, 3.0, 2.0]], min_assets=3)
+    array([0.5])
+    """
+    panel = parse_matrix("scores", scores)
+    if lag < 1:
+        raise ConfigError("lag", wanted="at least 1", got=lag, hint="Compare different dates.")
+    earlier = panel[: max(len(panel) - lag, 0)]
+    return ic_by_date(panel[lag:], earlier, method="rank", min_assets=min_assets)
+
+
+def pooled_moment(
+    scores: npt.ArrayLike, targets: npt.ArrayLike, *, lags: int, min_assets: int = 10
+) -> PooledMoment:
+    """Test that scores and outcomes of a panel have no covariance.
+
+    ``m = sum_t u_t / sum_t n_t`` with ``u_t = sum_i (s_ti - mean_t s) (y_ti - mean_t y)`` over the
+    n_t assets observed in both. The error is that of a ratio: the Newey-West error of the mean of
+    ``u_t - m n_t`` over the mean of ``n_t``.
+
+    Parameters
+    ----------
+    scores, targets : array-like, shape (T, N)
+        Scores and outcomes; NaN = not available.
+    lags : int
+        Newey-West lags: label horizon minus 1 for one date per session.
+    min_assets : int
+        Pairs that a date needs, at least 2.
+
+    Returns
+    -------
+    PooledMoment
+        Moment and correlation.
+
+    Raises
+    ------
+    InsufficientHistoryError
+        Fewer than 2 dates with enough pairs.
+    DataError
+        Shapes that differ, or infinite values.
+    ConfigError
+        ``min_assets`` below 2, or lags below 0 or not smaller than the number of dates.
+
+    Notes
+    -----
+    A date on which outcomes are dispersed weighs more here than in a mean of correlations: that is
+    what makes the expectation exact, and what costs precision when volatility varies.
+
+    Examples
+    --------
+    >>> scores = [[1.0, 2.0, 3.0], [3.0, 2.0, 1.0], [1.0, 3.0, 2.0]]
+    >>> targets = [[0.1, 0.2, 0.3], [0.2, 0.3, 0.1], [0.0, 0.2, 0.1]]
+    >>> pooled = pooled_moment(scores, targets, lags=0, min_assets=3)
+    >>> f"{pooled.moment:.4f} {pooled.correlation:.3f} {pooled.t:.2f}"
+    '0.0556 0.833 6.12'
+    """
+    left, right = _parse_panels(scores, targets, min_assets)
+    both = ~(np.isnan(left) | np.isnan(right))
+    count = both.sum(axis=1)
+    used = count >= min_assets
+    size = np.where(used, count, 0).astype(np.float64)
+    a, b = _centred(left, both & used[:, None]), _centred(right, both & used[:, None])
+    cross = (a * b).sum(axis=1)
+    n_pairs = float(size.sum())
+    moment = float(cross.sum()) / n_pairs if n_pairs else float("nan")
+    squares = float((a * a).sum()) * float((b * b).sum())
+    # Dates without enough pairs keep their place in time.
+    residual = np.where(used, cross - moment * size, np.nan)
+    test = newey_west_mean(residual, lags=lags)
+    std_error = test.std_error / float(size[used].mean())
+    t_value = moment / std_error if std_error > 0.0 else float("nan")
+    return PooledMoment(
+        moment=moment,
+        correlation=float(cross.sum()) / sqrt(squares) if squares > 0.0 else float("nan"),
+        std_error=std_error,
+        t=t_value,
+        p_value=float(2.0 * stdtr(test.n - 1, -abs(t_value))),
+        n_pairs=int(n_pairs),
+        n_dates=test.n,
+        lags=lags,
+    )
+
+
+def summarise_ic(ic: npt.ArrayLike, *, lags: int, small_sample: bool = False) -> ICSummary:
     """Mean, dispersion and significance of a series of information coefficients.
 
     Parameters
@@ -141,6 +298,8 @@ def summarise_ic(ic: npt.ArrayLike, *, lags: int) -> ICSummary:
         One IC per date in time order; NaN = the date measured nothing and is left out.
     lags : int
         Newey-West lags: label horizon minus 1 for one IC per session of overlapping labels.
+    small_sample : bool
+        Multiply the variance by n / (n - 1); with lags 0 the t is then ``icir sqrt(n)``.
 
     Returns
     -------
@@ -163,7 +322,7 @@ def summarise_ic(ic: npt.ArrayLike, *, lags: int) -> ICSummary:
     '0.020 0.63 0.75'
     """
     series = parse_vector("ic", ic)
-    test = newey_west_mean(series, lags=lags)
+    test = newey_west_mean(series, lags=lags, small_sample=small_sample)
     observed = series[~np.isnan(series)]
     varies = observed.min() < observed.max()
     std = float(observed.std(ddof=1)) if varies else 0.0
@@ -176,7 +335,31 @@ def summarise_ic(ic: npt.ArrayLike, *, lags: int) -> ICSummary:
         p_value=test.p_value,
         n_dates=test.n,
         lags=lags,
+        small_sample=small_sample,
     )
+
+
+def _parse_panels(
+    scores: npt.ArrayLike, targets: npt.ArrayLike, min_assets: int
+) -> tuple[FloatMatrix, FloatMatrix]:
+    """Two aligned panels, and a smallest cross-section that can hold a correlation."""
+    left, right = parse_matrix("scores", scores), parse_matrix("targets", targets)
+    check_same_shape("scores", left, "targets", right)
+    if min_assets < 2:
+        raise ConfigError(
+            "min_assets",
+            wanted="at least 2",
+            got=min_assets,
+            hint="A correlation of fewer than two pairs does not exist.",
+        )
+    return left, right
+
+
+def _centred(values: FloatMatrix, used: BoolMatrix) -> FloatMatrix:
+    """Distance of used values from their mean over the date; 0 elsewhere."""
+    filled = np.where(used, values, 0.0)
+    count = np.maximum(used.sum(axis=1, keepdims=True), 1)
+    return np.where(used, filled - filled.sum(axis=1, keepdims=True) / count, 0.0)
 
 
 @njit(cache=True, nogil=True)

@@ -17,8 +17,8 @@ from quant_engine.core.arrays import FloatMatrix, TimeVector
 from quant_engine.core.errors import ConfigError
 from quant_engine.core.units import BPS_PER_UNIT
 from quant_engine.stats.checks import check_same_shape, parse_matrix
+from quant_engine.stats.hac import known_mean, newey_west_or_nan
 from quant_engine.stats.ic import ic_by_date
-from quant_engine.stats.inference import known_mean, newey_west_or_nan
 
 __all__ = ["ic_by_horizon", "ic_by_year", "ic_table", "quantile_by_date", "quantile_table"]
 

@@ -1,6 +1,7 @@
 """Calibration measures against plain loops, scikit-learn and exact decompositions."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
@@ -11,6 +12,8 @@ from quant_engine.stats.calibration import (
     brier_score,
     expected_calibration_error,
     log_loss,
+    multiclass_brier_score,
+    multiclass_log_loss,
     reliability_table,
 )
 
@@ -101,3 +104,54 @@ def test_values_outside_their_range_are_refused():
     with pytest.raises(ConfigError, match="n_bins"):
         reliability_table(PROB, OUTCOME, n_bins=0)
     assert np.isnan(brier_decomposition([0.5, 0.6], [1, 1]).skill_score)
+
+
+@pytest.mark.parametrize("edges", [[0.0, 0.1, 0.35, 1.0], [0.0, 1.0]])
+def test_unequal_bins_equal_a_cut(edges):
+    table = reliability_table(PROB, OUTCOME, edges=edges)
+    cut = pd.cut(PROB, edges, right=False, labels=False, include_lowest=True)
+    for number, row in enumerate(table.to_dict("records")):
+        inside = cut == number
+        assert row["n_obs"] == inside.sum()
+        assert row["mean_prob"] == pytest.approx(PROB[inside].mean())
+        assert row["frequency"] == pytest.approx(OUTCOME[inside].mean())
+    parts = brier_decomposition(PROB, OUTCOME, edges=edges)
+    total = parts.reliability - parts.resolution + parts.uncertainty
+    total += parts.within_bin_variance - 2 * parts.within_bin_covariance
+    assert total == pytest.approx(parts.brier, abs=1e-14)
+    equal = expected_calibration_error(PROB, OUTCOME, edges=np.linspace(0, 1, 11))
+    assert equal == expected_calibration_error(PROB, OUTCOME, n_bins=10)
+
+
+@pytest.mark.parametrize("edges", [[0.0], [0.1, 1.0], [0.0, 0.9], [0.0, 0.5, 0.5, 1.0]])
+def test_edges_rise_from_zero_to_one(edges):
+    with pytest.raises(ConfigError, match="edges"):
+        reliability_table(PROB, OUTCOME, edges=edges)
+
+
+def test_class_scores_equal_scikit_learn_and_the_two_class_forms():
+    prob = RNG.dirichlet([1.0, 1.0, 2.0], 200)
+    outcome = RNG.integers(0, 3, 200)
+    assert multiclass_log_loss(prob, outcome) == pytest.approx(sklearn_log_loss(outcome, prob))
+    wanted = np.mean([((p - np.eye(3)[o]) ** 2).sum() for p, o in zip(prob, outcome, strict=True)])
+    assert multiclass_brier_score(prob, outcome) == pytest.approx(wanted)
+    two = np.column_stack([1 - PROB, PROB])
+    assert multiclass_brier_score(two, OUTCOME) == pytest.approx(2 * brier_score(PROB, OUTCOME))
+    assert multiclass_log_loss(two, OUTCOME) == pytest.approx(log_loss(PROB, OUTCOME))
+    holes = np.vstack([prob, [np.nan, 0.5, 0.5]])
+    assert multiclass_brier_score(holes, [*outcome, 0]) == multiclass_brier_score(prob, outcome)
+    assert multiclass_log_loss([[1.0, 0.0]], [1]) == float("inf")
+
+
+def test_class_probabilities_are_checked():
+    for prob, outcome, part in (
+        ([[0.5, 0.4]], [0], "add up to 1"),
+        ([[1.5, -0.5]], [0], "probabilities"),
+        ([[0.5, 0.5]], [2], "class number"),
+        ([[0.5, 0.5]], [0.5], "class number"),
+        ([[0.5, 0.5]], [0, 1], "shape"),
+    ):
+        with pytest.raises(DataError, match=part):
+            multiclass_brier_score(prob, outcome)
+    with pytest.raises(EmptyDataError):
+        multiclass_log_loss([[np.nan, 1.0]], [0])

@@ -16,6 +16,7 @@ from quant_engine.core.errors import ConfigError, DataError
 from quant_engine.stats.cross_section import (
     average_ranks,
     equal_weight_mean,
+    group_mean,
     percentile_rank,
     rank_gaussian,
     taking_part,
@@ -234,3 +235,33 @@ def test_bad_arguments_name_themselves(values, mask):
     for share in (-0.1, 0.5, float("nan")):
         with pytest.raises(ConfigError, match="tail_frac"):
             winsorise(values, tail_frac=share)
+
+
+def test_tails_may_differ():
+    values = np.array([[float(x) for x in range(11)]])
+    got = winsorise(values, tail_frac=0.1, upper_tail_frac=0.3)
+    assert (got.min(), got.max()) == (1.0, pytest.approx(7.0))
+    with pytest.raises(ConfigError, match="upper_tail_frac"):
+        winsorise(values, tail_frac=0.1, upper_tail_frac=0.5)
+
+
+def test_group_means_equal_the_loop_whatever_the_order_of_assets():
+    rng = np.random.default_rng(2)
+    values = rng.standard_normal((9, 14))
+    values[rng.random(values.shape) < 0.2] = np.nan
+    codes = rng.integers(-1, 4, values.shape)
+    mask = rng.random(values.shape) < 0.8
+    got = group_mean(values, codes, mask=mask, min_assets=2)
+    for t in range(9):
+        for j in range(14):
+            inside = mask[t] & (codes[t] == codes[t, j]) & ~np.isnan(values[t])
+            if codes[t, j] < 0 or inside.sum() < 2:
+                assert np.isnan(got[t, j])
+            else:
+                assert got[t, j] == pytest.approx(values[t, inside].mean(), rel=1e-12)
+    order = rng.permutation(14)
+    again = group_mean(values[:, order], codes[:, order], mask=mask[:, order], min_assets=2)
+    np.testing.assert_array_equal(again, got[:, order])
+    assert np.isnan(group_mean(values, np.full(values.shape, -1))).all()
+    with pytest.raises(DataError, match="codes"):
+        group_mean(values, codes[1:])

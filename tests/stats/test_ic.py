@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 
 from quant_engine.core.errors import ConfigError, DataError, InsufficientHistoryError
-from quant_engine.stats.ic import ic_by_date, summarise_ic
+from quant_engine.stats.hac import newey_west_mean
+from quant_engine.stats.ic import (
+    ic_by_date,
+    pooled_moment,
+    rank_autocorrelation,
+    summarise_ic,
+)
 
 pytestmark = pytest.mark.feature("Q-48")
 
@@ -109,3 +115,94 @@ def test_summary_equals_the_plain_formulas():
     assert isnan(summarise_ic([0.1, 0.1, 0.1], lags=0).icir)
     with pytest.raises(InsufficientHistoryError):
         summarise_ic([np.nan, 0.1], lags=0)
+
+
+def test_the_small_sample_t_without_lags_is_icir_times_root_n():
+    series = RNG.normal(0.02, 0.1, 40)
+    summary = summarise_ic(series, lags=0, small_sample=True)
+    assert summary.t == pytest.approx(summary.icir * np.sqrt(40), rel=1e-12)
+    assert summary.small_sample
+    assert summarise_ic(series, lags=0).t > summary.t
+
+
+@pytest.mark.parametrize("lag", [1, 3])
+def test_rank_autocorrelation_equals_scipy(lag):
+    scores, _ = panel(n_dates=8)
+    got = rank_autocorrelation(scores, lag=lag, min_assets=5)
+    assert len(got) == 8 - lag
+    for t, value in enumerate(got):
+        both = ~(np.isnan(scores[t]) | np.isnan(scores[t + lag]))
+        wanted = spearmanr(scores[t, both], scores[t + lag, both]).statistic
+        assert value == pytest.approx(wanted, abs=1e-12)
+    assert rank_autocorrelation(scores, lag=9).tolist() == []
+    with pytest.raises(ConfigError, match="lag: wanted at least 1"):
+        rank_autocorrelation(scores, lag=0)
+
+
+def test_pooled_moment_equals_the_loop():
+    scores, targets = panel(n_dates=25, n_assets=12)
+    scores[7, 3:] = np.nan
+    sums, counts, squares = [], [], [0.0, 0.0]
+    for s, y in zip(scores, targets, strict=True):
+        both = ~(np.isnan(s) | np.isnan(y))
+        if both.sum() < 5:
+            sums.append(np.nan)
+            counts.append(np.nan)
+            continue
+        a, b = s[both] - s[both].mean(), y[both] - y[both].mean()
+        sums.append(sum(a * b))
+        counts.append(both.sum())
+        squares = [squares[0] + sum(a * a), squares[1] + sum(b * b)]
+    sums, counts = np.array(sums), np.array(counts)
+    got = pooled_moment(scores, targets, lags=2, min_assets=5)
+    wanted = np.nansum(sums) / np.nansum(counts)
+    assert got.moment == pytest.approx(wanted, rel=1e-10)
+    assert got.correlation == pytest.approx(np.nansum(sums) / np.sqrt(np.prod(squares)), rel=1e-10)
+    residual = newey_west_mean(sums - wanted * counts, lags=2)
+    assert got.std_error == pytest.approx(residual.std_error / np.nanmean(counts), rel=1e-10)
+    assert got.t == pytest.approx(got.moment / got.std_error)
+    assert got.n_dates == (~np.isnan(counts)).sum() < 25
+    assert got.n_pairs == np.nansum(counts)
+
+
+def test_pooled_moment_is_the_regression_slope_times_the_variance():
+    scores, targets = panel(missing=0.0)
+    a = (scores - scores.mean(axis=1, keepdims=True)).ravel()
+    slope = a @ targets.ravel() / (a @ a)
+    got = pooled_moment(scores, targets, lags=0)
+    assert got.moment == pytest.approx(slope * np.mean(a**2), rel=1e-10)
+
+
+def test_crash_dates_bias_the_mean_correlation_and_not_the_pooled_moment():
+    """Risky assets lose 20 % with probability 1 % and earn its compensation otherwise: null."""
+    rng = np.random.default_rng(3)
+    risk = np.tile(np.repeat([0.0, 1.0], [45, 5]), (12_000, 1))
+    crash = rng.random(risk.shape) < 0.01
+    noise = 0.002 * rng.standard_normal(risk.shape)
+    outcome = noise + risk * np.where(crash, -0.2, 0.2 * 0.01 / 0.99)
+    ic = summarise_ic(ic_by_date(risk, outcome), lags=0)
+    pooled = pooled_moment(risk, outcome, lags=0)
+    assert ic.t > 20
+    assert abs(pooled.t) < 3
+
+
+def test_the_pooled_test_has_nominal_size():
+    rng = np.random.default_rng(8)
+    rejected = [
+        pooled_moment(rng.normal(size=(60, 10)), rng.normal(size=(60, 10)), lags=0).p_value < 0.05
+        for _ in range(400)
+    ]
+    assert 0.02 <= np.mean(rejected) <= 0.09
+
+
+def test_panels_that_cannot_be_pooled_are_refused():
+    scores, targets = panel()
+    with pytest.raises(InsufficientHistoryError):
+        pooled_moment(scores[:1], targets[:1], lags=0)
+    with pytest.raises(ConfigError, match="min_assets"):
+        pooled_moment(scores, targets, lags=0, min_assets=1)
+    with pytest.raises(DataError, match="targets: wanted shape"):
+        pooled_moment(scores, targets[1:], lags=0)
+    constant = pooled_moment(np.ones((5, 12)), targets[:5, :12], lags=0, min_assets=2)
+    assert isnan(constant.t)
+    assert isnan(constant.correlation)

@@ -4,16 +4,19 @@ from math import isnan, sqrt
 
 import numpy as np
 import pytest
+from scipy.stats import t as student_t
 from statsmodels.regression.linear_model import OLS
 
 from quant_engine.core.errors import ConfigError, DataError, InsufficientHistoryError
 from quant_engine.stats.inference import (
+    automatic_lags,
     known_mean,
     long_run_variance,
     newey_west_lags,
     newey_west_mean,
     newey_west_or_nan,
     newey_west_regression,
+    student_p_value,
 )
 
 pytestmark = pytest.mark.feature("Q-36")
@@ -171,3 +174,69 @@ def test_known_mean_leaves_out_what_is_missing():
     assert known_mean([[1.0, np.nan], [2.0, 6.0]]) == 3.0
     assert isnan(known_mean([np.nan]))
     assert isnan(known_mean([]))
+
+
+@pytest.mark.parametrize("rule", ["newey_west_1994", "fourth_root", "stock_watson"])
+def test_lag_rules_count_up_with_the_length(rule):
+    lags = [newey_west_lags(n, rule=rule) for n in (1, 16, 81, 100, 252, 1000, 10_000)]
+    assert lags == sorted(lags)
+    exact = {
+        "newey_west_1994": lambda n: 4 * (n / 100) ** (2 / 9),
+        "fourth_root": lambda n: n**0.25,
+        "stock_watson": lambda n: 0.75 * n ** (1 / 3),
+    }[rule]
+    for n in (7, 24, 60, 252, 1234):
+        assert newey_west_lags(n, rule=rule) == int(exact(n))
+    assert newey_west_lags(81, rule="fourth_root") == 3, "a whole root stays whole"
+
+
+def loop_plug_in(x):
+    """Newey and West (1994) with Python loops."""
+    n = len(x)
+    d = [value - sum(x) / n for value in x]
+    g = [
+        sum(d[t] * d[t - j] for t in range(j, n)) / n
+        for j in range(int(4 * (n / 100) ** (2 / 9)) + 1)
+    ]
+    s0 = g[0] + 2 * sum(g[1:])
+    s1 = 2 * sum(j * value for j, value in enumerate(g))
+    return int(1.1447 * ((s1 / s0) ** 2 * n) ** (1 / 3))
+
+
+@pytest.mark.parametrize("rho", [0.0, 0.5, 0.9])
+def test_automatic_lags_equal_their_formulas(rho):
+    x = autocorrelated(300, rho)
+    assert automatic_lags(x) == loop_plug_in(x.tolist())
+    d = x - x.mean()
+    r = np.linalg.lstsq(d[:-1, None], d[1:], rcond=None)[0][0]
+    alpha = 4 * r**2 / (1 - r**2) ** 2
+    assert automatic_lags(x, rule="andrews_ar1") == int(1.1447 * (alpha * 300) ** (1 / 3))
+
+
+def test_automatic_lags_follow_dependence_and_stay_below_the_length():
+    slow, fast = autocorrelated(400, 0.95), autocorrelated(400, 0.0)
+    for rule in ("newey_west_plug_in", "andrews_ar1"):
+        assert automatic_lags(slow, rule=rule) > automatic_lags(fast, rule=rule)
+    trend = np.arange(12.0)
+    assert automatic_lags(trend, rule="andrews_ar1") <= 11
+    assert automatic_lags(np.tile([1.0, -1.0], 30)) == 0, "a series that reverts needs none"
+
+
+def test_bad_lag_rules_name_themselves():
+    with pytest.raises(ConfigError, match="rule"):
+        newey_west_lags(10, rule="newey")
+    with pytest.raises(ConfigError, match="rule"):
+        automatic_lags(np.arange(9.0), rule="andrews")
+    with pytest.raises(InsufficientHistoryError, match="at least 4"):
+        automatic_lags([1.0, 2.0, 3.0])
+    for broken in ([1.0] * 9, [np.nan, *range(9)]):
+        with pytest.raises(DataError, match="varies, without NaN"):
+            automatic_lags(broken)
+
+
+def test_student_p_values_equal_scipy():
+    t, df = np.array([2.5, -1.0, np.nan]), np.array([3.0, 30.0, 5.0])
+    np.testing.assert_allclose(student_p_value(t, df=df), 2 * student_t.sf(np.abs(t), df))
+    np.testing.assert_allclose(student_p_value(t, df=df, two_sided=False), student_t.sf(t, df))
+    with pytest.raises(ConfigError, match="df"):
+        student_p_value(1.0, df=0)

@@ -38,7 +38,7 @@ from quant_engine.reports.panels.parts import (
     value,
 )
 from quant_engine.reports.tearsheet_data import TearSheetData
-from quant_engine.stats.metrics import var_es
+from quant_engine.stats.metrics import moments, var_es
 
 __all__ = [
     "FEW_SESSIONS",
@@ -288,7 +288,7 @@ def distribution_panel(data: TearSheetData) -> Markup:
     risk = var_es(returns.to_numpy(dtype=float), alpha=TAIL_ALPHA)
     figure = return_histogram(returns, alpha=TAIL_ALPHA)
     two = NumberFormat(2, scale=100, suffix="%")
-    observed = returns.dropna()
+    shape = moments(returns.to_numpy(dtype=float), convention="sample")
     note = join(
         [
             "VaR 95% ",
@@ -296,13 +296,13 @@ def distribution_panel(data: TearSheetData) -> Markup:
             ", ES 95% ",
             value("distribution.es", risk.es, two),
             " (loss of one session, historical). Skew ",
-            value("distribution.skew", float(observed.skew()), RATIO),
+            value("distribution.skew", shape.skew, RATIO),
             ", excess kurtosis ",
-            value("distribution.excess_kurtosis", float(observed.kurt()), RATIO),
+            value("distribution.excess_kurtosis", shape.excess_kurtosis, RATIO),
             ".",
         ]
     )
-    label = f"Histogram of {len(observed)} session returns."
+    label = f"Histogram of {shape.n_obs} session returns."
     return panel(
         "distribution", title, chart("distribution", figure, label=label), span=5, note=note
     )

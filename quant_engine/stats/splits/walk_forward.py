@@ -14,24 +14,42 @@ The plan of :func:`walk_forward` is built in four steps.
 4. ``_fold`` selects the released rows of each block.
 """
 
-from collections.abc import Iterator, Sequence
+from __future__ import annotations
+
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import floor
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from quant_engine.core.arrays import TimeVector
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, DataError, InsufficientHistoryError
+from quant_engine.stats.splits.plan import (
+    HOLDOUT,
+    PURGED,
+    TEST,
+    TRAIN,
+    UNUSED,
+    SplitPlan,
+    make_plan,
+)
+from quant_engine.stats.splits.spans import IndexArray, LabelSpans, SessionWindow
 
-__all__ = ["Fold", "WalkForwardConfig", "label_horizon", "picture", "walk_forward"]
+__all__ = [
+    "Fold",
+    "LeftOver",
+    "WalkForwardConfig",
+    "block_starts",
+    "label_horizon",
+    "walk_forward",
+    "walk_forward_rows",
+]
 
-IndexArray = NDArray[np.int64]
-SessionWindow = tuple[np.datetime64, np.datetime64]
+LeftOver: TypeAlias = Literal["join_last", "drop", "short_block"]
 
 
 class WalkForwardConfig(FrozenConfig):
@@ -44,16 +62,21 @@ class WalkForwardConfig(FrozenConfig):
         year of daily sessions: fewer give no seasonal variety). Also the window length of
         ``mode="rolling"``.
     test_sessions : int
-        Sessions per test block (63, one quarter between refits). Sessions left over at the end of
-        the development period join the last block.
+        Sessions per test block (63, one quarter between refits).
     embargo_sessions : int or None
         The last ``embargo_sessions`` sessions before a test block never train, whatever their
         label span. None takes the longest label horizon. A smaller number than the longest label
         horizon is refused: serial dependence of overlapping labels lasts that long.
     mode : {"expanding", "rolling"}
-        Train on all released rows, or on the newest ``min_train_sessions`` of them.
+        Train on all released rows, or on the newest of them.
     holdout_frac : float
         Share of the last sessions kept as the holdout fold (fraction, 0 = no holdout).
+    max_train_sessions : int or None
+        Longest train window, the newest sessions of it. None is no limit for ``"expanding"`` and
+        ``min_train_sessions`` for ``"rolling"``.
+    left_over : {"join_last", "drop", "short_block"}
+        What happens to development sessions behind the last full test block: they join it, stay
+        untested, or make a block of their own.
 
     Examples
     --------
@@ -66,6 +89,63 @@ class WalkForwardConfig(FrozenConfig):
     embargo_sessions: int | None = Field(default=None, ge=0)
     mode: Literal["expanding", "rolling"] = "expanding"
     holdout_frac: float = Field(default=0.15, ge=0.0, le=0.5)
+    max_train_sessions: int | None = Field(default=None, ge=1)
+    left_over: LeftOver = "join_last"
+
+    @property
+    def train_limit(self) -> int | None:
+        """Sessions that a train window may hold; None = no limit."""
+        if self.max_train_sessions is None and self.mode == "rolling":
+            return self.min_train_sessions
+        return self.max_train_sessions
+
+    @classmethod
+    def ending_with(
+        cls, n_sessions: int, *, n_blocks: int, test_sessions: int | None = None, gap: int = 0
+    ) -> WalkForwardConfig:
+        """Expanding windows with exactly ``n_blocks`` test blocks at the end of the sessions.
+
+        Parameters
+        ----------
+        n_sessions : int
+            Sessions of the plan.
+        n_blocks : int
+            Test blocks.
+        test_sessions : int or None
+            Sessions per block; None takes ``n_sessions // (n_blocks + 1)``.
+        gap : int
+            Sessions that the labels keep out between train window and test block, that is their
+            horizon.
+
+        Returns
+        -------
+        WalkForwardConfig
+            Without holdout; the first train window takes whatever the blocks leave.
+
+        Raises
+        ------
+        InsufficientHistoryError
+            The blocks leave no session to train on.
+
+        Notes
+        -----
+        The convention of ``sklearn.model_selection.TimeSeriesSplit``, on sessions.
+
+        Examples
+        --------
+        >>> WalkForwardConfig.ending_with(17, n_blocks=3, test_sessions=3, gap=1).min_train_sessions
+        7
+        """
+        size = n_sessions // (n_blocks + 1) if test_sessions is None else test_sessions
+        first = n_sessions - n_blocks * size - gap
+        if first < 1 or size < 1:
+            raise InsufficientHistoryError(
+                "sessions",
+                wanted=f"more than {n_blocks} blocks of {size} sessions and a gap of {gap}",
+                got=n_sessions,
+                hint="Load a longer history, or ask for fewer or shorter blocks.",
+            )
+        return cls(min_train_sessions=first, test_sessions=size, holdout_frac=0.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,7 +243,7 @@ def walk_forward(
     Examples
     --------
     Labels that depend on the two sessions after the decision (entry t+1, exit t+2):
-
+    >>> from quant_engine.stats.splits import picture
     >>> days = np.arange("2024-01-01", "2024-01-31", dtype="datetime64[D]")
     >>> start, end = days + 1, days + 2
     >>> start[-2:] = end[-2:] = np.datetime64("NaT")
@@ -190,6 +270,94 @@ def walk_forward(
         last = _fold(len(folds) + 1, block, axis, config=config, holdout_from=None)
         folds.append(replace(last, is_holdout=True))
     return tuple(folds)
+
+
+def walk_forward_rows(spans: LabelSpans, *, config: WalkForwardConfig) -> SplitPlan:
+    """Plan a walk-forward on rows, several of which may share a session.
+
+    A session trains when the longest of its labels is over, so rows of one session stay together.
+
+    Parameters
+    ----------
+    spans : LabelSpans
+        Label spans of the rows.
+    config : WalkForwardConfig
+        Window lengths in sessions, embargo and holdout share.
+
+    Returns
+    -------
+    SplitPlan
+        One split per development fold of :func:`walk_forward`; rows of the holdout, and test rows
+        whose span reaches into it, are not scored.
+
+    Raises
+    ------
+    ConfigError
+        ``embargo_sessions`` below the longest label horizon.
+    InsufficientHistoryError
+        Too few sessions.
+
+    Examples
+    --------
+    >>> from quant_engine.stats.splits import label_spans
+    >>> spans = label_spans(np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 1, 1, 2, 2]))
+    >>> config = WalkForwardConfig(min_train_sessions=1, test_sessions=1, holdout_frac=0.0)
+    >>> [(s.train.tolist(), s.test.tolist()) for s in walk_forward_rows(spans, config=config)]
+    [([0, 1], [2, 3]), ([0, 1, 2, 3], [4, 5])]
+    """
+    folds = walk_forward(*_by_session(spans), config=config)
+    holdout = next((int(fold.test[0]) for fold in folds if fold.is_holdout), len(spans.sessions))
+    late = spans.position >= holdout
+    reaching = ~late & (spans.end >= spans.sessions[holdout]) if late.any() else late
+    development = [fold for fold in folds if not fold.is_holdout]
+    roles = np.full((len(development), len(spans)), UNUSED, dtype=np.int8)
+    for role, fold in zip(roles, development, strict=True):
+        between = (spans.position > fold.train[-1]) & (spans.position < fold.test[0])
+        role[between] = PURGED
+        role[np.isin(spans.position, fold.train)] = TRAIN
+        role[np.isin(spans.position, fold.test)] = TEST
+        role[reaching & (role == TEST)] = PURGED
+        role[late] = HOLDOUT
+    return make_plan(
+        "walk_forward",
+        spans,
+        roles,
+        tested=np.arange(len(development), dtype=np.int64)[:, None],
+        convention=f"closed spans, {config.mode}, left over: {config.left_over}",
+    )
+
+
+def block_starts(first: int, stop: int, size: int, *, left_over: LeftOver) -> IndexArray | None:
+    """Edges of consecutive test blocks.
+
+    Parameters
+    ----------
+    first, stop : int
+        First unit that is tested, and the unit behind the last.
+    size : int
+        Units (sessions or groups) per block.
+    left_over : {"join_last", "drop", "short_block"}
+        What happens to units behind the last full block.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_blocks + 1,), or None
+        Block b holds units ``edges[b] : edges[b + 1]``; None where not one full block fits.
+
+    Examples
+    --------
+    >>> block_starts(2, 9, 3, left_over="join_last"), block_starts(2, 9, 3, left_over="short_block")
+    (array([2, 5, 9]), array([2, 5, 8, 9]))
+    """
+    n_blocks = (stop - first) // size
+    if n_blocks < 1:
+        return None
+    edges = first + size * np.arange(n_blocks + 1, dtype=np.int64)
+    if left_over == "join_last":
+        edges[-1] = stop
+    elif left_over == "short_block" and edges[-1] < stop:
+        edges = np.append(edges, stop)
+    return edges
 
 
 def label_horizon(sessions: TimeVector, span_start: TimeVector, span_end: TimeVector) -> int:
@@ -222,61 +390,18 @@ def label_horizon(sessions: TimeVector, span_start: TimeVector, span_end: TimeVe
     return _longest_horizon(days, starts, ends)
 
 
-def picture(folds: Sequence[Fold], *, width_columns: int = 80) -> str:
-    """Draw a plan as text, one line per fold, so that a gap can be seen and not only computed.
-
-    Parameters
-    ----------
-    folds : sequence of Fold
-        Plan of :func:`walk_forward`.
-    width_columns : int
-        Widest drawing in characters. Longer plans share a column between several sessions: a
-        column with any test session shows the test letter, else one with a train session ``#``.
-
-    Returns
-    -------
-    str
-        Header and one line per fold: row counts, then ``#`` train, ``x`` purged or embargoed
-        between train and test, ``T`` test (``H`` holdout), ``.`` not used by the fold.
-
-    Raises
-    ------
-    DataError
-        No fold to draw.
-
-    Examples
-    --------
-    >>> days = np.arange("2024-01-01", "2024-01-13", dtype="datetime64[D]")
-    >>> rolling = WalkForwardConfig(
-    ...     min_train_sessions=3, test_sessions=4, mode="rolling", holdout_frac=0.0
-    ... )
-    >>> print(picture(walk_forward(days, days, days, config=rolling)))
-    fold train test scored |one column = 1 session|
-       1     3    4      4 |###TTTT.....|
-       2     3    5      5 |....###TTTTT|
-    """
-    if not folds:
-        raise DataError(
-            "folds", wanted="at least one fold", got=0, hint="Build the plan with walk_forward."
-        )
-    n_sessions = 1 + max(int(fold.test[-1]) for fold in folds)
-    step = -(-n_sessions // width_columns)
-    unit = "1 session" if step == 1 else f"{step} sessions"
-    lines = [f"fold train test scored |one column = {unit}|"]
-    for fold in folds:
-        name = "H" if fold.is_holdout else str(fold.number)
-        counts = f"{len(fold.train):5d} {len(fold.test):4d} {len(fold.scored):6d}"
-        lines.append(f"{name:>4} {counts} |{_drawing(fold, n_sessions, step)}|")
-    return "\n".join(lines)
-
-
-def _drawing(fold: Fold, n_sessions: int, step: int) -> str:
-    """Characters of one fold; later assignments are the ones that win a shared column."""
-    cells = np.full(-(-n_sessions // step), ".", dtype="<U1")
-    cells[np.arange(fold.train[-1], fold.test[0]) // step] = "x"
-    cells[fold.train // step] = "#"
-    cells[fold.test // step] = "H" if fold.is_holdout else "T"
-    return "".join(cells.tolist())
+def _by_session(spans: LabelSpans) -> tuple[TimeVector, TimeVector, TimeVector]:
+    """Sessions with first start and last end of their rows; NaT where a session has no row."""
+    days = spans.sessions
+    order = np.argsort(spans.position, kind="stable")
+    used, at = np.unique(spans.position[order], return_index=True)
+    # Whole numbers become days: the plan compares instants and never measures them.
+    unit = days.dtype if days.dtype.kind == "M" else np.dtype("datetime64[D]")
+    starts = np.full(len(days), np.datetime64("NaT"), dtype=unit)
+    ends = np.full(len(days), np.datetime64("NaT"), dtype=spans.end.astype(unit).dtype)
+    starts[used] = days[used].astype(unit)
+    ends[used] = np.maximum.reduceat(spans.end[order], at).astype(unit)
+    return days.astype(unit), starts, ends
 
 
 def _check_spans(
@@ -372,13 +497,13 @@ def _release_positions(days: TimeVector, ends: TimeVector, embargo: int) -> Inde
 def _test_blocks(
     release: IndexArray, n_development: int, config: WalkForwardConfig
 ) -> Iterator[IndexArray]:
-    """Consecutive test blocks of the development period; the remainder joins the last one."""
+    """Consecutive test blocks of the development period."""
     never = len(release) + 1
     ordered = np.sort(release[release < never])
     has_train = len(ordered) >= config.min_train_sessions
     first = int(ordered[config.min_train_sessions - 1]) if has_train else never
-    n_blocks = (n_development - first) // config.test_sessions
-    if n_blocks < 1:
+    edges = block_starts(first, n_development, config.test_sessions, left_over=config.left_over)
+    if edges is None:
         raise InsufficientHistoryError(
             "sessions",
             wanted=_needed_sessions(first if has_train else None, config),
@@ -386,8 +511,6 @@ def _test_blocks(
             hint="Load a longer history, or lower min_train_sessions, test_sessions or the label "
             "horizon.",
         )
-    edges = first + config.test_sessions * np.arange(n_blocks + 1, dtype=np.int64)
-    edges[-1] = n_development
     return (np.arange(a, b, dtype=np.int64) for a, b in pairwise(edges))
 
 
@@ -414,8 +537,8 @@ def _fold(
     """Released rows before the block, and the rows of the block that have a usable label."""
     days, ends, release = axis
     train = np.flatnonzero(release <= block[0]).astype(np.int64)
-    if config.mode == "rolling":
-        train = train[-config.min_train_sessions :]
+    if config.train_limit is not None:
+        train = train[-config.train_limit :]
     block_ends = ends[block]
     labelled = ~np.isnat(block_ends)
     usable = labelled if holdout_from is None else labelled & (block_ends < holdout_from)

@@ -1,0 +1,36 @@
+"""Every adapter, in one tuple."""
+
+from __future__ import annotations
+
+from quant_engine.testing.reference import (
+    calibration,
+    drift,
+    indicators,
+    metrics,
+    multiplicity,
+    pending,
+    regime,
+    resampling,
+    selection,
+    sharpe,
+    shrinkage,
+    splits,
+)
+from quant_engine.testing.reference.adapters import Adapter
+
+_AREAS = (
+    calibration,
+    drift,
+    indicators,
+    metrics,
+    multiplicity,
+    pending,
+    regime,
+    resampling,
+    selection,
+    sharpe,
+    shrinkage,
+    splits,
+)
+
+ADAPTERS: tuple[Adapter, ...] = tuple(adapter for area in _AREAS for adapter in area.ADAPTERS)
