@@ -7,7 +7,9 @@ import pytest
 
 pytestmark = pytest.mark.arch
 
-PACKAGES = ("core", "artifacts", "stats", "execution", "features", "models", "testing")
+PACKAGES = (
+    "core", "artifacts", "stats", "governance", "execution", "features", "models", "testing",
+)  # fmt: skip
 ARRAY = re.compile(
     r"ndarray|NDArray|ArrayLike|(Float|Bool|Code|Time|Int)(Vector|Matrix|Array)|\bRows\b"
 )
