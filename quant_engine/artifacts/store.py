@@ -84,6 +84,10 @@ class ArtifactStore:
         Source of ``created_at``, which is outside the identity.
     commit : str
         Commit of the working copy where known, likewise outside.
+
+    Notes
+    -----
+    ``signer`` holds the key of the results folder; governance signs its records with it too.
     """
 
     def __init__(self, root: Path, *, clock: Clock, commit: str = "") -> None:
@@ -91,7 +95,7 @@ class ArtifactStore:
         self.folder = root / "artifacts"
         self._clock = clock
         self._commit = commit
-        self._signer = Signer(root / ".keys" / "evaluation.key")
+        self.signer = Signer(root / ".keys" / "evaluation.key")
 
     def write(
         self, kind: ArtifactKind[ValueT], value: ValueT, provenance: Provenance
@@ -283,7 +287,7 @@ class ArtifactStore:
     def is_signed(self, ref: ArtifactRef) -> bool:
         """Tell whether an artifact carries a signature that this folder's key confirms."""
         signature = self._record(ref)["signature"]
-        return self._signer.is_valid(_signed_text(self.manifest(ref)), signature)
+        return self.signer.is_valid(_signed_text(self.manifest(ref)), signature)
 
     def _layout_faults(self, ref: ArtifactRef) -> list[str]:
         present = {path.name for path in self.path(ref).iterdir()}
@@ -321,7 +325,7 @@ class ArtifactStore:
             return [f"{_RECORD} is damaged: {error.got}"]
         if not signature:
             return ["signature is missing"] if manifest.signed else []
-        if not self._signer.is_valid(_signed_text(manifest), signature):
+        if not self.signer.is_valid(_signed_text(manifest), signature):
             return ["signature is not valid for this results folder's key"]
         return []
 
@@ -345,7 +349,7 @@ class ArtifactStore:
             "commit": self._commit,
         }
         if manifest.signed:
-            record["signature"] = self._signer.sign(_signed_text(manifest))
+            record["signature"] = self.signer.sign(_signed_text(manifest))
         (fresh / _MANIFEST).write_bytes(json_bytes(manifest.content()))
         (fresh / _RECORD).write_bytes(json_bytes(record))
         sync_tree(fresh)

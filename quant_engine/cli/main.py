@@ -108,6 +108,59 @@ def doctor(argv: Sequence[str] | None = None) -> int:
     return execute("qe doctor", parser.parse_args(argv), work)
 
 
+def ledger(argv: Sequence[str] | None = None) -> int:
+    """Show which configurations were ever evaluated, and what verdicts used."""
+    parser = make_parser("qe ledger", "Show the trial ledger: families, effective N, verdicts.")
+    parser.add_argument("--track", help="only this track")
+    parser.add_argument("--verify", action="store_true", help="recompute every hash of the chain")
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.qualify import show_ledger
+
+        return show_ledger(open_workspace(args), args.track, verify=args.verify)
+
+    return execute("qe ledger", parser.parse_args(argv), work)
+
+
+def qualify(argv: Sequence[str] | None = None) -> int:
+    """Put a backtest before the gates of its track."""
+    parser = make_parser("qe qualify", "Judge a backtest by the gates, counting every trial.")
+    parser.add_argument("id", nargs="?", help="backtest: run id or artifact id (default: newest)")
+    parser.add_argument("--baseline", metavar="ID", help="backtest to compare with")
+    parser.add_argument("--profile", default="strict_v1", help="gate profile from specs/gates")
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.qualify import qualify_backtest
+
+        return qualify_backtest(
+            open_workspace(args), args.id, baseline=args.baseline, profile=args.profile
+        )
+
+    return execute("qe qualify", parser.parse_args(argv), work)
+
+
+def promote(argv: Sequence[str] | None = None) -> int:
+    """Move a backtest that passes its gates into a tier."""
+    parser = make_parser("qe promote", "Move a strategy into a tier, if its gates say yes.")
+    parser.add_argument("id", help="backtest: run id or artifact id")
+    parser.add_argument("--tier", required=True, help="candidate or production")
+    parser.add_argument("--reason", required=True, help="why, in words; stands in the record")
+    parser.add_argument("--profile", default="strict_v1", help="gate profile from specs/gates")
+
+    def work(args: argparse.Namespace) -> Outcome:
+        from quant_engine.workflows.qualify import promote_backtest
+
+        return promote_backtest(
+            open_workspace(args),
+            args.id,
+            tier=args.tier,
+            reason=args.reason,
+            profile=args.profile,
+        )
+
+    return execute("qe promote", parser.parse_args(argv), work)
+
+
 def reconcile(argv: Sequence[str] | None = None) -> int:
     """Compare vendors of the same bars and merge them by rank."""
     parser = make_parser("qe reconcile", "Compare folders of price files and merge them by rank.")
@@ -158,6 +211,9 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "warm-up": (warm_up, "compile the numerical kernels before they are needed"),
     "reconcile": (reconcile, "compare vendors of the same bars and merge them by rank"),
     "rebuild-sidecars": (rebuild_sidecars, "write lost sidecars of the bar cache again"),
+    "ledger": (ledger, "every configuration ever evaluated, and what verdicts used"),
+    "qualify": (qualify, "put a backtest before the gates of its track"),
+    "promote": (promote, "move a strategy that passed into a tier"),
     "artifacts": (artifacts, "list what the store holds"),
     "lineage": (lineage, "where an artifact came from"),
     "replay": (replay, "compute an artifact again and compare bytes"),

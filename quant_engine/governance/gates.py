@@ -541,11 +541,15 @@ def _compared(
     rule: GateRule, label: str, value: Value, limits: list[Value], unit: str
 ) -> tuple[Status, str]:
     broken = [limit for limit in limits if not compare(value, rule.op, limit)]
+    if not broken and rule.op == "==":
+        return Status.PASS, f"{label}{':' if unit == 'flag' else ' is'} {number_text(value, unit)}"
     if not broken:
         told = " and ".join(number_text(limit, unit) for limit in limits)
         return Status.PASS, f"{label} {number_text(value, unit)} {_MET[rule.op]} {told}"
     shown, limit = number_pair(value, broken[0], unit)
     status = Status.INSUFFICIENT if rule.adequacy else Status.FAIL
+    if unit == "flag":
+        return status, f"{label}: {shown}, not {limit}"
     return status, f"{label} {shown} {_NOT_MET[rule.op]} {limit}"
 
 

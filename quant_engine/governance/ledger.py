@@ -349,7 +349,7 @@ class TrialLedger:
     def _append(self, batch: list[tuple[int, tuple[str, ...]]]) -> None:
         with explained_os_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / ".lock")
+            lock = FileLock(self.folder / "ledger.lock")
             with lock.acquire(poll_interval=_POLL_SECONDS):
                 segment, head = self._open_end()
                 lines, head = encode_rows(batch, head)
@@ -408,14 +408,14 @@ class TrialLedger:
 
     def _note(self, head: Head) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-        descriptor = os.open(self.folder / "head", flags, 0o666)
+        descriptor = os.open(self.folder / "head.txt", flags, 0o666)
         try:
             os.pwrite(descriptor, f"{head.number:020d} {head.own}\n".encode("ascii"), 0)
         finally:
             os.close(descriptor)
 
     def _noted(self) -> Head | None:
-        path = self.folder / "head"
+        path = self.folder / "head.txt"
         text = path.read_bytes().decode("ascii", "replace") if path.is_file() else ""
         number, _, own = text.strip().partition(" ")
         return Head(int(number), own) if number.isdecimal() and own else None

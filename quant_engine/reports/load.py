@@ -286,7 +286,7 @@ def _lineage(store: ArtifactStore, ref: ArtifactRef) -> Lineage:
 def _warnings(validation: Bundle) -> tuple[str, ...]:
     table = validation.tables["checks"]
     return tuple(
-        f"{row.check}: {row.verdict}. {row.reason}"
+        f"{row.verdict.partition('_')[0]}: {row.reason}"
         for row in table.itertuples(index=False)
         if row.verdict != "pass"
     )

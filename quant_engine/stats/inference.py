@@ -8,12 +8,15 @@ Contract: names are re-exported from the modules that define them; nothing is de
   :mod:`quant_engine.stats.sharpe_design`
 * the best of many: :mod:`quant_engine.stats.deflation`, :mod:`quant_engine.stats.effective_trials`,
   :mod:`quant_engine.stats.haircut`
+* selection among many: :mod:`quant_engine.stats.overfitting`, :mod:`quant_engine.stats.snooping`,
+  :mod:`quant_engine.stats.max_t`, :mod:`quant_engine.stats.alpha_spending`
 * one against another: :mod:`quant_engine.stats.comparison`
 * resampling: :mod:`quant_engine.stats.bootstrap`, :mod:`quant_engine.stats.montecarlo`
 """
 
 from __future__ import annotations
 
+from quant_engine.stats.alpha_spending import AlphaSpending
 from quant_engine.stats.bootstrap import (
     BlockLength,
     BootstrapResult,
@@ -81,11 +84,13 @@ from quant_engine.stats.haircut import (
     profit_hurdle,
     simulate_t_values,
 )
+from quant_engine.stats.max_t import MaxTResult, max_t
 from quant_engine.stats.montecarlo import (
     PathDistribution,
     resample_paths,
     shuffle_trades,
 )
+from quant_engine.stats.overfitting import OverfittingResult, pbo_cscv
 from quant_engine.stats.sharpe_design import (
     SharpeTestDesign,
     fdr_critical_sharpe,
@@ -105,9 +110,17 @@ from quant_engine.stats.sharpe_inference import (
     sharpe_sample,
     sharpe_std_error,
 )
+from quant_engine.stats.snooping import (
+    SnoopingConfig,
+    reality_check,
+    romano_wolf,
+    spa_test,
+    step_m,
+)
 
 __all__ = [
     "NORMAL_SHAPE",
+    "AlphaSpending",
     "BlockLength",
     "BootstrapResult",
     "CellMeans",
@@ -118,9 +131,11 @@ __all__ = [
     "EffectiveTrials",
     "Haircut",
     "HaircutSharpe",
+    "MaxTResult",
     "MeanTest",
     "MinBacktestLength",
     "MinTrackRecord",
+    "OverfittingResult",
     "PairedBootstrap",
     "PathDistribution",
     "ProbabilisticSharpe",
@@ -130,6 +145,7 @@ __all__ = [
     "SharpeDifference",
     "SharpeSample",
     "SharpeTestDesign",
+    "SnoopingConfig",
     "StrategyModel",
     "automatic_lags",
     "bootstrap_distribution",
@@ -150,6 +166,7 @@ __all__ = [
     "iid_indices",
     "known_mean",
     "long_run_variance",
+    "max_t",
     "mean_difference",
     "measured_block_length",
     "min_backtest_length",
@@ -162,11 +179,14 @@ __all__ = [
     "observed_fdr",
     "optimal_block_length",
     "paired_bootstrap",
+    "pbo_cscv",
     "per_period",
     "positive_fdr",
     "probabilistic_sharpe",
     "profit_hurdle",
+    "reality_check",
     "resample_paths",
+    "romano_wolf",
     "sd_of_max_normal",
     "sharpe_difference",
     "sharpe_power",
@@ -174,8 +194,10 @@ __all__ = [
     "sharpe_std_error",
     "shuffle_trades",
     "simulate_t_values",
+    "spa_test",
     "stationary_from_draws",
     "stationary_indices",
+    "step_m",
     "student_p_value",
     "trial_variance",
 ]

@@ -42,7 +42,13 @@ from quant_engine.workflows.data import frame_on_sessions
 from quant_engine.workflows.inputs import market_features
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
-from quant_engine.workflows.validation import validation_table
+from quant_engine.workflows.trials import record_backtest, track_ledger
+from quant_engine.workflows.validation import (
+    validation_details,
+    validation_metrics,
+    validation_profile,
+    validation_table,
+)
 
 SECTIONS = ("backtest", "costs")
 """Settings that a person may give; whether predictions are in-sample is a flag."""
@@ -135,7 +141,7 @@ def run_backtest(
         "backtest.validate",
         lambda: _validate(workspace, run, refs["backtest"], config),
         packages=VALIDATION.packages,
-        config=config.content(),
+        config={**config.content(), "gates": validation_profile(workspace.catalog).content()},
         inputs=(refs["backtest"], run.artifacts["report"], run.artifacts["market"]),
     )
     outcome = _finish(workspace, stages, refs, run, config)
@@ -280,12 +286,18 @@ def _validate(
     summary = workspace.store.read(BACKTEST, backtest).documents["summary"]
     report = workspace.store.read(TRAINING_REPORT, run.artifacts["report"])
     market = workspace.store.read(MARKET, run.artifacts["market"])
-    checks = validation_table(
+    metrics = validation_metrics(
         summary,
         report,
         market,
         rebalance_sessions=config.backtest.portfolio.rebalance_sessions,
         in_sample=config.in_sample,
+    )
+    checks = validation_table(
+        metrics,
+        workspace.store.manifest(backtest).provenance,
+        catalog=workspace.catalog,
+        details=validation_details(report, market),
     )
     facts = {"model": str(run.artifacts["model"]), "in_sample": config.in_sample}
     return {"validation": (VALIDATION, Bundle({"checks": checks}, {"facts": facts}))}
@@ -321,6 +333,8 @@ def _finish(
     )
     with workspace.progress.stage("tear sheet", 1):
         page = render_tearsheet(load_tearsheet(workspace.store, sources))
+    # Counted before anyone sees a figure of it.
+    record_backtest(track_ledger(workspace, run.track), record, run)
     exports = _export(workspace, refs, run.horizon_sessions, page)
     RunRegistry(workspace).add(record)
     summary = workspace.store.read(BACKTEST, refs["backtest"]).documents["summary"]
@@ -380,7 +394,8 @@ def _text(
         f"turnover {_figure(summary['turnover_ann'])} a year, {summary['n_trades']} trades"
     )
     lines += [
-        f"  {row.verdict:<12} {row.check}: {row.reason}" for row in checks.itertuples(index=False)
+        f"  {row.verdict.partition('_')[0]:<12} {row.reason}"
+        for row in checks.itertuples(index=False)
     ]
     lines += [f"{name}: {path}" for name, path in exports.items()]
     return "\n".join(lines)

@@ -14,6 +14,7 @@ from quant_engine.artifacts.lineage import lineage
 from quant_engine.core.errors import IntegrityError
 from quant_engine.workflows.context import Workspace
 from quant_engine.workflows.outcome import Outcome, listed
+from quant_engine.workflows.qualify import governance_faults
 from quant_engine.workflows.run_registry import RunRegistry
 
 _GIB = 1024**3
@@ -89,7 +90,7 @@ def show_lineage(workspace: Workspace, identity: str) -> Outcome:
 
 
 def verify(workspace: Workspace) -> Outcome:
-    """Re-hash every artifact and check inputs, signatures and completed runs.
+    """Re-hash every artifact; check inputs, signatures, completed runs, ledgers and records.
 
     Parameters
     ----------
@@ -117,6 +118,7 @@ def verify(workspace: Workspace) -> Outcome:
     for run in runs:
         gone = [str(ref) for ref in run.artifacts.values() if not store.path(ref).is_dir()]
         faults.extend(f"run {run.run_id}: {ref} is missing" for ref in gone)
+    faults.extend(governance_faults(workspace))
     if faults:
         raise IntegrityError(
             "results folder",

@@ -52,6 +52,7 @@ from quant_engine.workflows.inputs import (
 from quant_engine.workflows.model_registry import ModelRegistry, ModelVersion
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
+from quant_engine.workflows.trials import record_training, track_ledger
 
 N_QUANTILES = 5
 MAX_DRAWN_FOLDS = 15
@@ -365,6 +366,8 @@ def _finish(
         location=location.content(),
         model_version=version,
     )
+    # Counted before anyone sees a figure of it.
+    record_training(track_ledger(workspace, track), record, split=report.documents["plan"])
     RunRegistry(workspace).add(record)
     return Outcome(
         text=_text(record, report, data),

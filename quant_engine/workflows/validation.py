@@ -1,4 +1,8 @@
-"""Verdicts on a backtest, in words: what was observed, whether it was enough, what follows."""
+"""Validation: what a single backtest is told about itself, by the gates of ``backtest_v1``.
+
+The workflow collects the figures; the rules stand in ``specs/gates/backtest_v1.yaml`` and are
+applied by the one gate engine.
+"""
 
 from __future__ import annotations
 
@@ -9,24 +13,41 @@ import numpy as np
 import pandas as pd
 
 from quant_engine.artifacts.kinds.bundle import Bundle
+from quant_engine.artifacts.manifest import Provenance
+from quant_engine.core.specs import SpecCatalog
+from quant_engine.governance.bundle import Metric, MetricBundle, Origin
+from quant_engine.governance.catalogue import MetricCatalogue
+from quant_engine.governance.gate_specs import GateProfile, load_profile
+from quant_engine.governance.gates import evaluate_gates
 
-MIN_SESSIONS = 252
-"""Sessions below which a Sharpe ratio is not judged: a year."""
-
-MIN_T = 2.0
-PASS, FAIL, WARN, INSUFFICIENT = "pass", "fail", "warn", "insufficient"
-Check = tuple[str, float | None, str, str]
+PROFILE, GATE = "backtest_v1", "validation"
 
 
-def validation_table(
+def validation_profile(catalog: SpecCatalog) -> GateProfile:
+    """Read the rules that every backtest is told.
+
+    Parameters
+    ----------
+    catalog : SpecCatalog
+        Shipped specs and those of the working folder.
+
+    Returns
+    -------
+    GateProfile
+        ``backtest_v1``.
+    """
+    return load_profile(catalog, PROFILE)
+
+
+def validation_metrics(
     summary: Mapping[str, Any],
     report: Bundle,
     market: Bundle,
     *,
     rebalance_sessions: int,
     in_sample: bool,
-) -> pd.DataFrame:
-    """Judge a backtest.
+) -> tuple[Metric, ...]:
+    """Collect the figures of one backtest that the rules ask for.
 
     Parameters
     ----------
@@ -43,70 +64,90 @@ def validation_table(
 
     Returns
     -------
-    DataFrame
-        ``check, value, verdict, reason``.
+    tuple of Metric
+        What is not known has no value.
     """
     plan, quality = report.documents["plan"], report.documents["quality"]
-    checks: list[Check] = [
-        _out_of_sample(in_sample),
-        _contract(plan, rebalance_sessions),
-        _sharpe("net Sharpe", "sharpe", summary),
-        _sharpe("hedged Sharpe", "sharpe_hedged", summary),
-        _rank_ic(quality["figures"]),
-        _quality(quality),
-        _coverage(market.documents["facts"]),
-    ]
-    frame = pd.DataFrame(checks, columns=["check", "value", "verdict", "reason"])
-    frame["value"] = frame["value"].astype(float)
-    return frame
+    facts, n_obs = market.documents["facts"], int(summary["n_sessions"])
+    coverage = facts.get("mean_member_coverage")
+    is_covered = coverage is not None and not np.isnan(coverage)
+    return (
+        Metric("is_out_of_sample", not in_sample, "flag"),
+        Metric("entry_lag_sessions", plan["entry_lag"], "sessions"),
+        Metric("holding_matches_label", rebalance_sessions == plan["horizon_sessions"], "flag"),
+        Metric("sharpe_ci_low", summary.get("sharpe_ci_low"), "annualised", n_obs),
+        Metric("sharpe_hedged_ci_low", summary.get("sharpe_hedged_ci_low"), "annualised", n_obs),
+        Metric("oos_rank_ic_t", quality["figures"].get("oos_rank_ic_t"), "t"),
+        Metric("model_rules_hold", bool(quality["promotable"]), "flag"),
+        Metric(
+            "is_survivorship_safe", bool(facts["survivorship_safe"]) if is_covered else None, "flag"
+        ),
+    )
 
 
-def _out_of_sample(in_sample: bool) -> Check:
-    if in_sample:
-        return "out of sample", None, FAIL, "the predictions were made on the training data"
-    return "out of sample", None, PASS, "every prediction comes from a purged walk-forward fold"
+def validation_table(
+    metrics: tuple[Metric, ...],
+    provenance: Provenance,
+    *,
+    catalog: SpecCatalog,
+    details: Mapping[str, str],
+) -> pd.DataFrame:
+    """Judge a backtest.
+
+    Parameters
+    ----------
+    metrics : tuple of Metric
+        From :func:`validation_metrics`.
+    provenance : Provenance
+        Of the backtest; decides the track.
+    catalog : SpecCatalog
+        Rules and figures.
+    details : mapping of str to str
+        Figure to words that are added to its reason, such as which quality rules are broken.
+
+    Returns
+    -------
+    DataFrame
+        ``check, value, verdict, reason``, one row per rule.
+    """
+    catalogue, profile = MetricCatalogue.load(catalog), validation_profile(catalog)
+    origin = Origin(provenance.run_source, provenance.score_source, provenance.data_regime)
+    bundle = MetricBundle(subject=PROFILE, metrics=metrics, origin=origin)
+    verdict = evaluate_gates(profile, bundle, gates=(GATE,), track=origin.track, metrics=catalogue)
+    rules = profile.gate(GATE).rules
+    rows = []
+    for rule, outcome in zip(rules, verdict.outcomes, strict=True):
+        told = details.get(rule.metric, "")
+        rows.append(
+            {
+                "check": catalogue.get(rule.metric).label,
+                "value": np.nan if outcome.value is None else float(outcome.value),
+                "verdict": str(outcome.status),
+                "reason": f"{outcome.reason}; {told}" if told else outcome.reason,
+            }
+        )
+    return pd.DataFrame(rows)
 
 
-def _contract(plan: Mapping[str, Any], rebalance_sessions: int) -> Check:
-    """The book must hold what the label promised: same lag, same holding period."""
-    name, horizon = "execution contract", plan["horizon_sessions"]
-    if plan["entry_lag"] != 1:
-        return name, None, FAIL, f"labels enter after {plan['entry_lag']} sessions, fills after 1"
-    if rebalance_sessions != horizon:
-        reason = f"positions are held {rebalance_sessions} sessions, labels {horizon}"
-        return name, None, WARN, reason
-    return name, None, PASS, f"labels and fills both run {horizon} sessions from the next open"
+def validation_details(report: Bundle, market: Bundle) -> dict[str, str]:
+    """Say what stands behind the figures that are only true or false.
 
+    Parameters
+    ----------
+    report : Bundle
+        Training report of the run.
+    market : Bundle
+        Market facts of the run.
 
-def _sharpe(name: str, key: str, summary: Mapping[str, Any]) -> Check:
-    value, low = summary.get(key), summary.get(f"{key}_ci_low")
-    if value is None or low is None:
-        return name, value, INSUFFICIENT, "it cannot be computed from this run"
-    if summary["n_sessions"] < MIN_SESSIONS:
-        reason = f"{summary['n_sessions']} sessions are fewer than {MIN_SESSIONS}"
-        return name, value, INSUFFICIENT, reason
-    reason = f"{value:.2f}, lower end of the 95 % interval {low:.2f}"
-    return name, value, PASS if low > 0 else FAIL, reason
-
-
-def _rank_ic(figures: Mapping[str, Any]) -> Check:
-    value, t_value = figures.get("oos_rank_ic"), figures.get("oos_rank_ic_t")
-    if value is None or t_value is None:
-        return "rank IC", value, INSUFFICIENT, "too few out-of-sample sessions"
-    reason = f"mean {value:+.4f}, Newey-West t {t_value:.2f}, without the holdout"
-    return "rank IC", value, PASS if t_value > MIN_T else FAIL, reason
-
-
-def _quality(quality: Mapping[str, Any]) -> Check:
-    if quality["promotable"]:
-        return "model quality rules", None, PASS, "all hold"
-    return "model quality rules", None, FAIL, "; ".join(quality["reasons"])
-
-
-def _coverage(facts: Mapping[str, Any]) -> Check:
-    value = facts.get("mean_member_coverage")
-    if value is None or np.isnan(value):
-        reason = "no membership history was given; survivorship bias cannot be excluded"
-        return "survivorship", None, INSUFFICIENT, reason
-    reason = f"{value:.1%} of the universe's members have prices on an average session"
-    return "survivorship", value, PASS if facts["survivorship_safe"] else FAIL, reason
+    Returns
+    -------
+    dict of str to str
+        Broken quality rules, and the share of members with prices.
+    """
+    reasons = "; ".join(report.documents["quality"]["reasons"])
+    coverage = market.documents["facts"].get("mean_member_coverage")
+    if coverage is None or np.isnan(coverage):
+        covered = "no membership history was given; survivorship bias cannot be excluded"
+    else:
+        covered = f"{coverage:.1%} of the members have prices on an average session"
+    return {"model_rules_hold": reasons, "is_survivorship_safe": covered}

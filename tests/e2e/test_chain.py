@@ -120,7 +120,19 @@ def test_exports_carry_their_documented_names(chain) -> None:
 def test_no_pickle_is_left_anywhere(chain) -> None:
     endings = {path.suffix for path in chain.folder.rglob("*") if path.is_file()}
     assert endings <= {
-        *(".json", ".parquet", ".npy", ".npz", ".txt", ".csv", ".html", ".key", ".yaml", ".lock"),
+        *(
+            ".json",
+            ".parquet",
+            ".npy",
+            ".npz",
+            ".txt",
+            ".csv",
+            ".html",
+            ".key",
+            ".yaml",
+            ".lock",
+            ".tsv",
+        ),
     }
 
 
@@ -283,7 +295,7 @@ def test_a_market_with_all_its_tables_is_survivorship_safe(cli, work, world) -> 
     assert any("sectors known for 30 of 30 names" in text for text in trained["warnings"])
     args = ["run_backtest.py", "--no-survivorship", "--jobs", "1"]
     text = cli.call(args, work).ok().stdout
-    assert "  pass         survivorship: 100.0%" in text
+    assert "  pass         survivorship-safe universe: yes; 100.0% of the members" in text
     assert "equal-weight returns with and without survivorship" in text
     table = pd.read_csv(work / "results" / "backtest_5d_trades.csv")
     assert len(table) > 100

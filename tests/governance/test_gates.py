@@ -29,6 +29,8 @@ from quant_engine.governance.gates import Status, compare, evaluate, judge_rule
 from quant_engine.governance.report_text import gate_report_markdown
 from quant_engine.governance.wording import number_pair, number_text
 
+pytestmark = [pytest.mark.feature("B-13"), pytest.mark.feature("L-22")]
+
 
 @pytest.fixture
 def judge(seed, metrics):

@@ -179,7 +179,7 @@ class TestSegments:
             ledger.record(kit.trial(number))
             number += 1
         (ledger.folder / "rows-00000002.tsv").unlink()
-        (ledger.folder / "head").write_text(f"{number - 1:020d} {ledger.head().own}\n")
+        (ledger.folder / "head.txt").write_text(f"{number - 1:020d} {ledger.head().own}\n")
         text.write_bytes(kept)
         assert ledger.read().num_rows == number - 1
         make_ledger(segment_bytes=900).record(kit.trial(99))

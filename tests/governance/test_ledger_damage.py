@@ -45,11 +45,11 @@ class TestTornTails:
     def test_an_incomplete_last_row_is_cut_off_and_no_other(self, filled, make_ledger, kit, kept):
         whole = text_path(filled).read_bytes()
         last = lines(filled)[-1]
-        (filled.folder / "head").write_bytes(b"")
+        (filled.folder / "head.txt").write_bytes(b"")
         torn = whole[: -len(last)] + last[:kept]
         text_path(filled).write_bytes(torn)
         head = whole.splitlines()[-2].rpartition(b"\t")[2].decode()
-        (filled.folder / "head").write_text(f"{N_ROWS - 1:020d} {head}\n")
+        (filled.folder / "head.txt").write_text(f"{N_ROWS - 1:020d} {head}\n")
         assert filled.read().num_rows == N_ROWS - 1
         make_ledger().record(kit.trial(99))
         assert text_path(filled).read_bytes().startswith(whole[: -len(last)])
@@ -76,7 +76,7 @@ class TestTornTails:
         ledger.record(kit.trial(1))
         path = text_path(ledger)
         path.write_bytes(path.read_bytes()[:30])
-        (ledger.folder / "head").write_text(f"{0:020d} {'0' * 64}\n")
+        (ledger.folder / "head.txt").write_text(f"{0:020d} {'0' * 64}\n")
         make_ledger().record(kit.trial(2))
         assert ledger.read(("spec_id",))["spec_id"].to_pylist() == ["spec2"]
 
@@ -163,14 +163,14 @@ class TestTextTampering:
             for number in range(1, N_ROWS + 1):
                 other.record(kit.trial(number, family="alpho" if number == 5 else "alpha"))
         text_path(filled).write_bytes(text_path(other).read_bytes())
-        (filled.folder / "head").write_bytes((other.folder / "head").read_bytes())
+        (filled.folder / "head.txt").write_bytes((other.folder / "head.txt").read_bytes())
         assert filled.verify().faults == (
             "row 12 is not the row that verdict 'cycle-7' (record 1) names",
         )
         assert not filled.confirms(use)
 
     def test_a_removed_noted_head_is_named(self, filled, make_ledger, kit):
-        (filled.folder / "head").unlink()
+        (filled.folder / "head.txt").unlink()
         assert filled.verify().faults == ("the noted head is absent",)
         with pytest.raises(IntegrityError, match="the noted head is absent"):
             make_ledger().record(kit.trial(99))

@@ -29,6 +29,8 @@ from quant_engine.governance.lifecycle_specs import (
 from quant_engine.governance.session import SessionLedger
 from quant_engine.governance.verbs import ledger_report, promote
 
+pytestmark = [pytest.mark.feature("T-15"), pytest.mark.feature("L-13"), pytest.mark.feature("L-17")]
+
 COMPETITION = "us|10|production"
 BASE = FrozenBaseline("base", COMPETITION, "b" * 64)
 PATH = (State.QUALIFIED, State.SHADOW, State.PAPER, State.CANARY, State.STAGED, State.ACTIVE)

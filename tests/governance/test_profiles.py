@@ -7,6 +7,8 @@ from quant_engine.governance.bundle import MetricBundle
 from quant_engine.governance.gate_specs import load_profile
 from quant_engine.governance.gates import Status, evaluate, evaluate_gates
 
+pytestmark = pytest.mark.feature("Q-39")
+
 # gate -> (figure, scope, operator, limit, soft, demand on how much was observed)
 PUBLISHED = {
     "promotion": [

@@ -15,6 +15,8 @@ from quant_engine.governance.qualification import (
     write_qualification,
 )
 
+pytestmark = pytest.mark.feature("T-14")
+
 HIGH = "regime:high_vol"
 
 

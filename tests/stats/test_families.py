@@ -8,6 +8,8 @@ from quant_engine.core.errors import ConfigError, DataError, EmptyDataError
 from quant_engine.stats.families import bh_within_groups, reject_families, simes_by_family
 from quant_engine.stats.multiplicity import adjusted_p
 
+pytestmark = pytest.mark.feature("B-12")
+
 
 def draw(seed, n_families=8):
     rng = np.random.default_rng(seed)

@@ -6,6 +6,8 @@ import pytest
 from quant_engine.core.errors import DataError, InsufficientHistoryError
 from quant_engine.stats.random_effects import nested_effects, one_way_effects
 
+pytestmark = pytest.mark.feature("B-11")
+
 
 def grouped(seed, sizes, between=1.0):
     rng = np.random.default_rng(seed)

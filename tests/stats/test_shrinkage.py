@@ -10,6 +10,8 @@ from statsmodels.stats.meta_analysis import combine_effects
 from quant_engine.core.errors import ConfigError, DataError, InsufficientHistoryError
 from quant_engine.stats.shrinkage import james_stein, james_stein_rates, partial_pooling
 
+pytestmark = pytest.mark.feature("B-11")
+
 METHODS = ["dersimonian_laird", "paule_mandel", "reml"]
 EIGHT_SCHOOLS = (
     np.array([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0]),

@@ -9,6 +9,8 @@ from quant_engine.core.errors import ConfigError, DataError, InsufficientHistory
 from quant_engine.stats.shrinkage import partial_pooling
 from quant_engine.stats.spike_slab import grouped_spike_and_slab, spike_and_slab
 
+pytestmark = pytest.mark.feature("B-11")
+
 
 def sample(seed, size, share=0.2, width=3.0):
     rng = np.random.default_rng(seed)

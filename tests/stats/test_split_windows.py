@@ -30,6 +30,8 @@ from quant_engine.stats.splits import (
     three_stage,
 )
 
+pytestmark = pytest.mark.feature("B-24")
+
 DAYS = np.arange("2024-01-01", "2024-04-10", dtype="datetime64[D]")
 
 

@@ -5,35 +5,66 @@ from __future__ import annotations
 import pytest
 
 from quant_engine.artifacts.kinds.bundle import Bundle
-from quant_engine.workflows.validation import MIN_SESSIONS, validation_table
+from quant_engine.artifacts.manifest import Provenance
+from quant_engine.core.specs import SpecCatalog
+from quant_engine.core.tracks import DataRegime, RunSource, ScoreSource, Track
+from quant_engine.workflows.validation import (
+    validation_details,
+    validation_metrics,
+    validation_table,
+)
 
-SUMMARY = {
-    "n_sessions": 500,
-    "sharpe": 1.2,
-    "sharpe_ci_low": 0.3,
-    "sharpe_hedged": 1.1,
-    "sharpe_hedged_ci_low": 0.2,
-}
+MIN_SESSIONS = 252
+SUMMARY = {"n_sessions": 500, "sharpe_ci_low": 0.3, "sharpe_hedged_ci_low": 0.2}
 PLAN = {"horizon_sessions": 10, "entry_lag": 1}
-QUALITY = {
-    "promotable": True,
-    "reasons": [],
-    "figures": {"oos_rank_ic": 0.03, "oos_rank_ic_t": 2.5},
-}
+QUALITY = {"promotable": True, "reasons": [], "figures": {"oos_rank_ic_t": 2.5}}
 FACTS = {"mean_member_coverage": 0.99, "survivorship_safe": True}
+SHARPE, HEDGED = "sharpe_ci_low", "sharpe_hedged_ci_low"
+LABELS = {
+    "is_out_of_sample": "out of sample",
+    "entry_lag_sessions": "entry lag of the labels",
+    "holding_matches_label": "holding period as in the labels",
+    SHARPE: "lower end of the 95 % interval of net Sharpe",
+    HEDGED: "lower end of the 95 % interval of hedged Sharpe",
+    "oos_rank_ic_t": "Newey-West t of rank IC without the holdout",
+    "model_rules_hold": "model quality rules",
+    "is_survivorship_safe": "survivorship-safe universe",
+}
+PROVENANCE = Provenance(
+    producer="backtest.simulate",
+    config={},
+    inputs=(),
+    dataset="d",
+    as_of="2024-01-02",
+    run_source=RunSource.PROD,
+    data_regime=DataRegime.MAINTENANCE_REPLAY,
+    score_source=ScoreSource.MODEL,
+    track=Track.RESEARCH,
+)
 
 
-def verdicts(*, summary=None, quality=None, facts=None, rebalance_sessions=10, in_sample=False):
-    report = Bundle(documents={"plan": PLAN, "quality": {**QUALITY, **(quality or {})}})
+def table(
+    *, summary=None, quality=None, facts=None, plan=None, rebalance_sessions=10, in_sample=False
+):
+    documents = {"plan": {**PLAN, **(plan or {})}, "quality": {**QUALITY, **(quality or {})}}
+    report = Bundle(documents=documents)
     market = Bundle(documents={"facts": {**FACTS, **(facts or {})}})
-    table = validation_table(
+    metrics = validation_metrics(
         {**SUMMARY, **(summary or {})},
         report,
         market,
         rebalance_sessions=rebalance_sessions,
         in_sample=in_sample,
     )
-    return dict(zip(table["check"], table["verdict"], strict=True))
+    details = validation_details(report, market)
+    return validation_table(
+        metrics, PROVENANCE, catalog=SpecCatalog.default(None), details=details
+    ).set_index("check")
+
+
+def verdicts(**changes):
+    found = table(**changes)["verdict"]
+    return {name: found[label] for name, label in LABELS.items()}
 
 
 def test_everything_good_passes():
@@ -44,26 +75,27 @@ def test_everything_good_passes():
 @pytest.mark.parametrize(
     ("change", "check"),
     [
-        ({"summary": {"n_sessions": MIN_SESSIONS - 1}}, "net Sharpe"),
-        ({"summary": {"sharpe": None}}, "net Sharpe"),
-        ({"summary": {"sharpe_hedged_ci_low": None}}, "hedged Sharpe"),
-        ({"quality": {"figures": {}}}, "rank IC"),
-        ({"facts": {"mean_member_coverage": None}}, "survivorship"),
+        ({"summary": {"n_sessions": MIN_SESSIONS - 1}}, SHARPE),
+        ({"summary": {"sharpe_ci_low": None}}, SHARPE),
+        ({"summary": {"sharpe_hedged_ci_low": None}}, HEDGED),
+        ({"quality": {"figures": {}}}, "oos_rank_ic_t"),
+        ({"facts": {"mean_member_coverage": None}}, "is_survivorship_safe"),
     ],
 )
 def test_too_little_is_insufficient_and_never_a_pass(change, check):
-    assert verdicts(**change)[check] == "insufficient"
+    assert verdicts(**change)[check] == "insufficient_observation"
 
 
 @pytest.mark.feature("Q-36")
 @pytest.mark.parametrize(
     ("change", "check"),
     [
-        ({"summary": {"sharpe_ci_low": -0.01}}, "net Sharpe"),
-        ({"quality": {"figures": {"oos_rank_ic": 0.01, "oos_rank_ic_t": 1.9}}}, "rank IC"),
-        ({"quality": {"promotable": False, "reasons": ["gap"]}}, "model quality rules"),
-        ({"facts": {"survivorship_safe": False}}, "survivorship"),
-        ({"in_sample": True}, "out of sample"),
+        ({"summary": {"sharpe_ci_low": -0.01}}, SHARPE),
+        ({"quality": {"figures": {"oos_rank_ic_t": 1.9}}}, "oos_rank_ic_t"),
+        ({"quality": {"promotable": False, "reasons": ["gap"]}}, "model_rules_hold"),
+        ({"facts": {"survivorship_safe": False}}, "is_survivorship_safe"),
+        ({"in_sample": True}, "is_out_of_sample"),
+        ({"plan": {"entry_lag": 0}}, "entry_lag_sessions"),
     ],
 )
 def test_enough_and_bad_fails(change, check):
@@ -72,4 +104,13 @@ def test_enough_and_bad_fails(change, check):
 
 @pytest.mark.feature("Q-47")
 def test_a_book_that_holds_longer_than_its_labels_is_a_warning():
-    assert verdicts(rebalance_sessions=20)["execution contract"] == "warn"
+    assert verdicts(rebalance_sessions=20)["holding_matches_label"] == "warn"
+
+
+def test_reasons_say_what_stands_behind_a_flag():
+    reasons = table(
+        quality={"promotable": False, "reasons": ["the gap is too large"]},
+        facts={"mean_member_coverage": None},
+    )["reason"]
+    assert reasons["model quality rules"].endswith("; the gap is too large")
+    assert "no membership history" in reasons["survivorship-safe universe"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from quant_engine.artifacts.kinds.bundle import BundleKind, Column
 
-_TESTED = ("core", "artifacts", "stats", "execution", "models", "backtest", "workflows")
+_TESTED = (
+    "core", "artifacts", "stats", "governance", "execution", "models", "backtest", "workflows",
+)  # fmt: skip
 
 _DAILY = {
     "session": Column("session", "session"),
@@ -141,7 +143,7 @@ VALIDATION = BundleKind(
         "checks": {
             "check": Column("str", "what was examined"),
             "value": Column("float", "figure; NaN = not available"),
-            "verdict": Column("str", "pass, fail, warn or insufficient"),
+            "verdict": Column("str", "pass, fail, warn or insufficient_observation"),
             "reason": Column("str", "one sentence"),
         }
     },

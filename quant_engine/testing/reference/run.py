@@ -112,10 +112,10 @@ def run_case(case: Case, adapters: Sequence[Adapter]) -> Outcome:
     if not chosen:
         missing = ", ".join(sorted(expected))
         return Outcome(case.topic, case.name, "unknown", f"no adapter gives {missing}")
-    return _judge(case, inputs, chosen)
+    return _outcome_of(case, inputs, chosen)
 
 
-def _judge(case: Case, inputs: Mapping[str, Any], chosen: Sequence[Adapter]) -> Outcome:
+def _outcome_of(case: Case, inputs: Mapping[str, Any], chosen: Sequence[Adapter]) -> Outcome:
     others, unknown, wrong = [], [], []
     for key, value in case.expected.items():
         source = next((adapter for adapter in chosen if key in adapter.gives), None)

@@ -1,0 +1,133 @@
+"""Trials: what training runs and backtests put into the ledger, and the ledger they ask.
+
+A family holds the configurations that compete with one another: everything that was ever tried on
+one source of data at one horizon and track, whichever folder or end date it had. A new download is
+not a new start.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from quant_engine.core.clock import SystemClock
+from quant_engine.core.hashing import sha256_json
+from quant_engine.core.tracks import Track
+from quant_engine.core.trials import Trial, TrialSink
+from quant_engine.governance.ledger import TrialLedger
+from quant_engine.governance.lifecycle import open_ledger
+from quant_engine.governance.session import SessionLedger
+from quant_engine.workflows.context import Workspace
+from quant_engine.workflows.run_registry import RunRecord
+
+MODEL, STRATEGY = "model", "strategy"
+
+
+def session() -> SessionLedger:
+    """Return a ledger for a notebook; nothing that it counts can be promoted.
+
+    Returns
+    -------
+    SessionLedger
+        A fresh one, in memory.
+    """
+    return SessionLedger(clock=SystemClock())
+
+
+def track_ledger(workspace: Workspace, track: str) -> TrialLedger:
+    """Open the trial ledger of a track.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Results folder, clock and key.
+    track : str
+        Each track counts its own trials.
+
+    Returns
+    -------
+    TrialLedger
+        Shared by all processes that work in the folder.
+    """
+    return open_ledger(
+        workspace.settings.results_root,
+        Track(track),
+        clock=workspace.clock,
+        signer=workspace.store.signer,
+    )
+
+
+def family_of(kind: str, run: RunRecord) -> str:
+    """Name the family in which a run's configurations compete.
+
+    Parameters
+    ----------
+    kind : str
+        ``"model"`` or ``"strategy"``.
+    run : RunRecord
+        Training run or backtest.
+
+    Returns
+    -------
+    str
+        Such as ``"strategy|local|10s"``.
+    """
+    source = run.dataset.partition("-")[0]
+    return f"{kind}|{source}|{run.horizon_sessions}s"
+
+
+def record_training(sink: TrialSink, run: RunRecord, *, split: Any) -> str:
+    """Count a training run.
+
+    Parameters
+    ----------
+    sink : TrialSink
+        Ledger of the run's track.
+    run : RunRecord
+        The finished run.
+    split : object
+        Plain JSON values that identify the split plan.
+
+    Returns
+    -------
+    str
+        Id of the trial; the same configuration on the same data is counted once.
+    """
+    return sink.record(
+        Trial(
+            family=family_of(MODEL, run),
+            spec_id=sha256_json(run.config),
+            data_id=run.dataset,
+            split_id=sha256_json(split),
+            asked_by="train",
+        )
+    )
+
+
+def record_backtest(sink: TrialSink, run: RunRecord, training: RunRecord) -> str:
+    """Count a backtest, with the address of its returns.
+
+    Parameters
+    ----------
+    sink : TrialSink
+        Ledger of the run's track.
+    run : RunRecord
+        The finished backtest.
+    training : RunRecord
+        The run whose predictions it traded.
+
+    Returns
+    -------
+    str
+        Id of the trial.
+    """
+    kind = f"{STRATEGY}_in_sample" if run.config["in_sample"] else STRATEGY
+    return sink.record(
+        Trial(
+            family=family_of(kind, run),
+            spec_id=sha256_json({"model": training.config, "book": run.config}),
+            data_id=run.dataset,
+            split_id=sha256_json(training.config["split"]),
+            asked_by="backtest",
+            returns_ref=str(run.artifacts["backtest"]),
+        )
+    )
