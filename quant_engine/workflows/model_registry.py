@@ -19,6 +19,7 @@ from quant_engine.artifacts.json_registry import JsonRegistry
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, DataError, did_you_mean
+from quant_engine.governance.contest import beats
 from quant_engine.workflows.context import Workspace
 
 KEPT_VERSIONS = 5
@@ -187,13 +188,16 @@ class ModelRegistry:
         return self.get(entry["previous"][-1])
 
     def _challenge(self, challenger: ModelVersion) -> None:
-        if not challenger.promotable or challenger.score() is None:
+        new = challenger.score()
+        if not challenger.promotable or new is None:
             return
         champion = self.champion(challenger.dataset, challenger.horizon_sessions, challenger.track)
         if champion is None:
             self._set_champion("champion_first", challenger, previous=[])
             return
-        if champion.version == challenger.version or not _beats(challenger, champion):
+        old = champion.score()
+        is_better = old is None or beats(new, old, margin=CHALLENGER_MARGIN)
+        if champion.version == challenger.version or not is_better:
             return
         entry = self._champions.read().current[challenger.triple]
         previous = [*entry["previous"], champion.version]
@@ -220,10 +224,3 @@ class ModelRegistry:
         self._versions.change("versions_pruned", {"versions": sorted(dropped)}, update)
         for version in sorted(dropped):
             shutil.rmtree(self._root / version, ignore_errors=True)
-
-
-def _beats(challenger: ModelVersion, champion: ModelVersion) -> bool:
-    new, old = challenger.score(), champion.score()
-    if new is None:
-        return False
-    return old is None or new >= old + CHALLENGER_MARGIN * abs(old)
