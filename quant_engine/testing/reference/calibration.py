@@ -299,5 +299,8 @@ ADAPTERS: tuple[Adapter, ...] = (
     *_PROBABILITY_ADAPTERS,
     *_DISTRIBUTION_ADAPTERS,
     *_CONFORMAL_ADAPTERS,
-    Adapter(TOPIC, "shap", due="SHAP"),
+    *(
+        Adapter(TOPIC, "", frozenset(needs), due="SHAP")
+        for needs in (("table", "x"), ("tree", "X"), ("weights", "background", "X"))
+    ),
 )

@@ -80,15 +80,16 @@ def _line(inputs: Inputs) -> BenchmarkLine:
     )
 
 
-_DUE = {
-    "rsi": "technical indicators",
-    "trap_rsi": "technical indicators",
-    "trap_mfi": "technical indicators",
-    "indicators_": "technical indicators",
-    "rs_": "relative strength",
-    "momentum_": "relative strength",
-    "alpha101": "Alpha101",
-}
+# What a case of a form holds, and what it waits for.
+_DUE = (
+    (("close", "period"), "technical indicators"),
+    (("open", "high", "low", "close", "volume"), "technical indicators"),
+    (("open", "high", "low", "close", "volume", "vwap"), "Alpha101"),
+    (("high", "low", "close", "volume_scale"), "technical indicators"),
+    (("sector", "benchmark"), "relative strength"),
+    (("ratio", "momentum"), "relative strength"),
+    (("close",), "momentum factors"),
+)
 
 ADAPTERS: tuple[Adapter, ...] = (
     Adapter(
@@ -150,5 +151,5 @@ ADAPTERS: tuple[Adapter, ...] = (
             "ivol_ddof2": lambda inputs: _line(inputs).residual_std,
         },
     ),
-    *(Adapter(TOPIC, prefix, due=reason) for prefix, reason in _DUE.items()),
+    *(Adapter(TOPIC, "", frozenset(needs), due=reason) for needs, reason in _DUE),
 )

@@ -327,16 +327,17 @@ def _capped_fills(inputs: Inputs) -> tuple[list[float], float]:
     return fills, left
 
 
-_DUE = {
-    "jorion_": "component value at risk",
-    "component_var": "component value at risk",
-    "black_scholes": "option prices and Greeks",
-    "put_": "option prices and Greeks",
-    "implied_vol": "option prices and Greeks",
-    "tail_hedge": "tail hedge by puts",
-    "almgren": "execution schedules",
-    "vwap": "execution schedules and transaction cost analysis",
-}
+# What a case of a form holds, and what it waits for.
+_DUE = (
+    (("vol", "corr", "z"), "component value at risk"),
+    (("weights", "cov", "value"), "component value at risk"),
+    (("S", "K", "r"), "option prices and Greeks"),
+    (("spot", "strike", "portfolio_value"), "tail hedge by puts"),
+    (("X", "T", "N"), "execution schedules"),
+    (("x_over_v", "theta_over_v"), "execution schedules"),
+    (("shares", "profile"), "execution schedules"),
+    (("price", "fill_qty"), "transaction cost analysis"),
+)
 
 _EXECUTION_ADAPTERS = (
     Adapter(
@@ -354,23 +355,11 @@ _EXECUTION_ADAPTERS = (
             "unfilled": lambda inputs: _capped_fills(inputs)[1],
         },
     ),
-    *(Adapter(RISK, prefix, due=reason) for prefix, reason in _DUE.items()),
+    *(Adapter(RISK, "", frozenset(needs), due=reason) for needs, reason in _DUE),
 )
-
-_PORTFOLIO_DUE = {
-    "hrp_": "hierarchical risk parity",
-    "he_litterman": "Black-Litterman",
-    "idzorek": "Black-Litterman",
-    "bl_": "Black-Litterman",
-    "erc_": "equal risk contributions",
-    "min_variance": "mean-variance and Kelly portfolios",
-    "kelly": "mean-variance and Kelly portfolios",
-    "ledoit_wolf": "covariance shrinkage",
-}
 
 ADAPTERS: tuple[Adapter, ...] = (
     *_SHARPE_ADAPTERS,
     *_RISK_ADAPTERS,
     *_EXECUTION_ADAPTERS,
-    *(Adapter("portfolio", prefix, due=reason) for prefix, reason in _PORTFOLIO_DUE.items()),
 )

@@ -220,8 +220,8 @@ ADAPTERS: tuple[Adapter, ...] = (
     Adapter(TOPIC, "psr2025", _MOMENTS | {"sr", "n"}, _PSR_2025),
     Adapter(TOPIC, "psr_2025", _MOMENTS | {"sr", "n"}, _PSR_2025),
     Adapter(TOPIC, "mintrl", _MOMENTS | {"sr"}, _record_gives(null_variance=False)),
-    Adapter(TOPIC, "mintrl2025", _MOMENTS | {"sr"}, _record_gives(null_variance=True)),
-    Adapter(TOPIC, "mintrl_2025", _MOMENTS | {"sr"}, _record_gives(null_variance=True)),
+    Adapter(TOPIC, "mintrl2025", _MOMENTS | {"sr", "n"}, _record_gives(null_variance=True)),
+    Adapter(TOPIC, "mintrl_2025", _MOMENTS | {"sr", "n"}, _record_gives(null_variance=True)),
     Adapter(TOPIC, "dsr_", _MOMENTS | {"n", "n_trials"}, _DSR, _MISTAKE),
     Adapter(TOPIC, "dsr_from_returns", frozenset({"returns", "trial_sharpes"}), _DSR, _MISTAKE),
     # mlfinlab's list of trials has the population variance.

@@ -48,7 +48,7 @@ def choose(
         and adapter.needs <= inputs.keys()
         and (
             expected & (adapter.gives.keys() | adapter.others.keys())
-            or (adapter.due and name.startswith(adapter.prefix))
+            or (adapter.due and (adapter.needs or name.startswith(adapter.prefix)))
         )
     ]
     return tuple(sorted(fitting, key=rank, reverse=True))
