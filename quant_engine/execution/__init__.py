@@ -4,6 +4,7 @@ One cost model and one fill rule serve labels, discovery, backtests and paper tr
 here is a pure function of values; a `CostProfile` carries the assumptions and their digest.
 """
 
+from quant_engine.execution.contract import ContractDifference, ExecutionContract
 from quant_engine.execution.costs import (
     CostProfile,
     borrow_cost,
@@ -16,8 +17,10 @@ from quant_engine.execution.delistings import Delistings, TerminalReturns, parse
 from quant_engine.execution.fills import fill_fraction, trailing_adv
 
 __all__ = [
+    "ContractDifference",
     "CostProfile",
     "Delistings",
+    "ExecutionContract",
     "TerminalReturns",
     "borrow_cost",
     "fee_cost",

@@ -32,13 +32,16 @@ from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, DataError, SchemaMismatchError
 from quant_engine.core.panel import LabelPanel, Panel, PriceBasis
+from quant_engine.execution.contract import ExecutionContract
 from quant_engine.execution.delistings import Delistings, TerminalReturns, parse_delistings
 from quant_engine.features.prices import cash_dividends, positive_prices
 from quant_engine.stats.cross_section import group_mean
 
 __all__ = [
     "LabelConfig",
+    "check_basis",
     "forward_labels",
+    "label_contract",
     "label_names",
 ]
 
@@ -180,6 +183,34 @@ def label_names(config: LabelConfig) -> tuple[str, ...]:
     return tuple(f"fwd_{kind}_{config.horizon_sessions}s" for kind in config.kinds)
 
 
+def label_contract(config: LabelConfig, price_basis: PriceBasis) -> ExecutionContract:
+    """What a position must do to earn the labels of a configuration.
+
+    Parameters
+    ----------
+    config : LabelConfig
+        Horizon, entry lag and delisting assumptions. The kinds are targets, not contracts: an
+        excess label is the same trade, measured against another one.
+    price_basis : PriceBasis
+        Basis of the panel the labels are made of.
+
+    Returns
+    -------
+    ExecutionContract
+
+    Examples
+    --------
+    >>> label_contract(LabelConfig(horizon_sessions=5), PriceBasis.SPLIT_ADJ).horizon_sessions
+    5
+    """
+    return ExecutionContract(
+        horizon_sessions=config.horizon_sessions,
+        price_basis=price_basis,
+        entry_lag=config.entry_lag,
+        terminal=config.terminal,
+    )
+
+
 def _open_to_open(panel: Panel, first: int, horizon: int, *, deaths: Delistings) -> FloatMatrix:
     # Row i of the result: entry at row i + first, exit at row i + first + horizon.
     prices, closes = positive_prices(panel.field("open")), positive_prices(panel.field("close"))
@@ -222,7 +253,7 @@ def _sector_mean(values: FloatMatrix, panel: Panel, min_assets: int) -> FloatMat
 
 
 def _check(panel: Panel, config: LabelConfig, benchmark_returns: FloatVector | None) -> None:
-    _check_basis(panel)
+    check_basis(panel)
     if panel.time.kind != "session":
         raise ConfigError(
             "panel", wanted="an axis of sessions", got=panel.time.kind, hint="Use daily bars."
@@ -246,7 +277,24 @@ def _check(panel: Panel, config: LabelConfig, benchmark_returns: FloatVector | N
         )
 
 
-def _check_basis(panel: Panel) -> None:
+def check_basis(panel: Panel) -> None:
+    """Refuse prices in which a split would be read as a return.
+
+    Parameters
+    ----------
+    panel : Panel
+        Prices (T, N) that labels are to be made of.
+
+    Raises
+    ------
+    DataError
+        For unadjusted prices.
+
+    Examples
+    --------
+    >>> from quant_engine.core.panel import TimeAxis
+    >>> check_basis(Panel(TimeAxis.sessions(["2020-01-02"]), (), {}))
+    """
     if panel.price_basis is PriceBasis.RAW:
         raise DataError(
             "labels",

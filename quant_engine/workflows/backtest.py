@@ -28,8 +28,10 @@ from quant_engine.backtest.portfolio import PortfolioConfig
 from quant_engine.backtest.result import BacktestResult
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, did_you_mean
+from quant_engine.core.panel import PriceBasis
 from quant_engine.core.specs import build_config
 from quant_engine.data.universe import survivorship_comparison
+from quant_engine.execution.contract import ExecutionContract
 from quant_engine.execution.costs import CostProfile
 from quant_engine.features.sets import FeatureSet
 from quant_engine.models.predictor import predict as predict_rows
@@ -283,21 +285,22 @@ def _result_bundle(result: BacktestResult) -> Bundle:
 def _validate(
     workspace: Workspace, run: RunRecord, backtest: ArtifactRef, config: BacktestRunConfig
 ) -> dict[str, tuple[Any, Any]]:
-    summary = workspace.store.read(BACKTEST, backtest).documents["summary"]
+    documents = workspace.store.read(BACKTEST, backtest).documents
     report = workspace.store.read(TRAINING_REPORT, run.artifacts["report"])
     market = workspace.store.read(MARKET, run.artifacts["market"])
+    fills = ExecutionContract(
+        horizon_sessions=config.backtest.portfolio.rebalance_sessions,
+        price_basis=PriceBasis(documents["settings"]["price_basis"]),
+        terminal=config.backtest.terminal,
+    )
     metrics = validation_metrics(
-        summary,
-        report,
-        market,
-        rebalance_sessions=config.backtest.portfolio.rebalance_sessions,
-        in_sample=config.in_sample,
+        documents["summary"], report, market, fills=fills, in_sample=config.in_sample
     )
     checks = validation_table(
         metrics,
         workspace.store.manifest(backtest).provenance,
         catalog=workspace.catalog,
-        details=validation_details(report, market),
+        details=validation_details(report, market, fills=fills),
     )
     facts = {"model": str(run.artifacts["model"]), "in_sample": config.in_sample}
     return {"validation": (VALIDATION, Bundle({"checks": checks}, {"facts": facts}))}

@@ -27,7 +27,7 @@ from quant_engine.core.scratch import sweep_scratch
 from quant_engine.core.tracks import ScoreSource
 from quant_engine.data.loader import local_config
 from quant_engine.data.providers.scan import scan
-from quant_engine.features.labels import forward_labels
+from quant_engine.features.labels import forward_labels, label_contract
 from quant_engine.features.sets import FeatureSet
 from quant_engine.models.serialization import dump
 from quant_engine.models.trainer import TrainResult
@@ -287,6 +287,7 @@ def _plan_document(plan: _Plan, config: TrainConfig) -> dict[str, object]:
         "target": plan.target,
         "horizon_sessions": config.labels.horizon_sessions,
         "entry_lag": config.labels.entry_lag,
+        "contract": label_contract(config.labels, plan.labels.values.price_basis).content(),
         "embargo_sessions": config.split.embargo_sessions,
         "mode": config.split.mode,
     }

@@ -15,12 +15,15 @@ import pandas as pd
 from quant_engine.artifacts.kinds.bundle import Bundle
 from quant_engine.artifacts.manifest import Provenance
 from quant_engine.core.specs import SpecCatalog
+from quant_engine.execution.contract import ContractDifference, ExecutionContract
 from quant_engine.governance.bundle import Metric, MetricBundle, Origin
 from quant_engine.governance.catalogue import MetricCatalogue
 from quant_engine.governance.gate_specs import GateProfile, load_profile
 from quant_engine.governance.gates import evaluate_gates
 
 PROFILE, GATE = "backtest_v1", "validation"
+HOLDING = "horizon_sessions"
+"""The term of the contract that a book may break with a warning."""
 
 
 def validation_profile(catalog: SpecCatalog) -> GateProfile:
@@ -44,7 +47,7 @@ def validation_metrics(
     report: Bundle,
     market: Bundle,
     *,
-    rebalance_sessions: int,
+    fills: ExecutionContract,
     in_sample: bool,
 ) -> tuple[Metric, ...]:
     """Collect the figures of one backtest that the rules ask for.
@@ -57,8 +60,8 @@ def validation_metrics(
         Training report of the run.
     market : Bundle
         Market facts of the run.
-    rebalance_sessions : int
-        Holding period of the book, sessions.
+    fills : ExecutionContract
+        What the book did from decision to exit.
     in_sample : bool
         Whether in-sample predictions were traded.
 
@@ -67,14 +70,15 @@ def validation_metrics(
     tuple of Metric
         What is not known has no value.
     """
-    plan, quality = report.documents["plan"], report.documents["quality"]
+    quality = report.documents["quality"]
+    broken = broken_terms(report, fills)
     facts, n_obs = market.documents["facts"], int(summary["n_sessions"])
     coverage = facts.get("mean_member_coverage")
     is_covered = coverage is not None and not np.isnan(coverage)
     return (
         Metric("is_out_of_sample", not in_sample, "flag"),
-        Metric("entry_lag_sessions", plan["entry_lag"], "sessions"),
-        Metric("holding_matches_label", rebalance_sessions == plan["horizon_sessions"], "flag"),
+        Metric("contract_kept", not set(broken) - {HOLDING}, "flag"),
+        Metric("holding_matches_label", HOLDING not in broken, "flag"),
         Metric("sharpe_ci_low", summary.get("sharpe_ci_low"), "annualised", n_obs),
         Metric("sharpe_hedged_ci_low", summary.get("sharpe_hedged_ci_low"), "annualised", n_obs),
         Metric("oos_rank_ic_t", quality["figures"].get("oos_rank_ic_t"), "t"),
@@ -83,6 +87,25 @@ def validation_metrics(
             "is_survivorship_safe", bool(facts["survivorship_safe"]) if is_covered else None, "flag"
         ),
     )
+
+
+def broken_terms(report: Bundle, fills: ExecutionContract) -> dict[str, ContractDifference]:
+    """Compare what the labels promised with what the book did.
+
+    Parameters
+    ----------
+    report : Bundle
+        Training report of the run, which holds the contract of the labels.
+    fills : ExecutionContract
+        What the book did from decision to exit.
+
+    Returns
+    -------
+    dict of str to ContractDifference
+        Term to both sides, for the terms that differ.
+    """
+    promised = ExecutionContract.model_validate(report.documents["plan"]["contract"])
+    return {found.term: found for found in promised.differences(fills)}
 
 
 def validation_table(
@@ -129,7 +152,9 @@ def validation_table(
     return pd.DataFrame(rows)
 
 
-def validation_details(report: Bundle, market: Bundle) -> dict[str, str]:
+def validation_details(
+    report: Bundle, market: Bundle, *, fills: ExecutionContract
+) -> dict[str, str]:
     """Say what stands behind the figures that are only true or false.
 
     Parameters
@@ -138,16 +163,27 @@ def validation_details(report: Bundle, market: Bundle) -> dict[str, str]:
         Training report of the run.
     market : Bundle
         Market facts of the run.
+    fills : ExecutionContract
+        What the book did from decision to exit.
 
     Returns
     -------
     dict of str to str
-        Broken quality rules, and the share of members with prices.
+        Broken quality rules, broken terms, and the share of members with prices.
     """
+    broken = broken_terms(report, fills)
+    terms = [
+        f"{found.term}: labels {found.promised}, fills {found.kept}" for found in broken.values()
+    ]
     reasons = "; ".join(report.documents["quality"]["reasons"])
     coverage = market.documents["facts"].get("mean_member_coverage")
     if coverage is None or np.isnan(coverage):
         covered = "no membership history was given; survivorship bias cannot be excluded"
     else:
         covered = f"{coverage:.1%} of the members have prices on an average session"
-    return {"model_rules_hold": reasons, "is_survivorship_safe": covered}
+    return {
+        "contract_kept": "; ".join(text for text in terms if not text.startswith(HOLDING)),
+        "holding_matches_label": "; ".join(text for text in terms if text.startswith(HOLDING)),
+        "model_rules_hold": reasons,
+        "is_survivorship_safe": covered,
+    }

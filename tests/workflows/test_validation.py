@@ -6,8 +6,10 @@ import pytest
 
 from quant_engine.artifacts.kinds.bundle import Bundle
 from quant_engine.artifacts.manifest import Provenance
+from quant_engine.core.panel import PriceBasis
 from quant_engine.core.specs import SpecCatalog
 from quant_engine.core.tracks import DataRegime, RunSource, ScoreSource, Track
+from quant_engine.execution.contract import ExecutionContract
 from quant_engine.workflows.validation import (
     validation_details,
     validation_metrics,
@@ -16,13 +18,13 @@ from quant_engine.workflows.validation import (
 
 MIN_SESSIONS = 252
 SUMMARY = {"n_sessions": 500, "sharpe_ci_low": 0.3, "sharpe_hedged_ci_low": 0.2}
-PLAN = {"horizon_sessions": 10, "entry_lag": 1}
+CONTRACT = ExecutionContract(horizon_sessions=10, price_basis=PriceBasis.SPLIT_ADJ)
 QUALITY = {"promotable": True, "reasons": [], "figures": {"oos_rank_ic_t": 2.5}}
 FACTS = {"mean_member_coverage": 0.99, "survivorship_safe": True}
 SHARPE, HEDGED = "sharpe_ci_low", "sharpe_hedged_ci_low"
 LABELS = {
     "is_out_of_sample": "out of sample",
-    "entry_lag_sessions": "entry lag of the labels",
+    "contract_kept": "execution contract of the labels kept",
     "holding_matches_label": "holding period as in the labels",
     SHARPE: "lower end of the 95 % interval of net Sharpe",
     HEDGED: "lower end of the 95 % interval of hedged Sharpe",
@@ -43,20 +45,20 @@ PROVENANCE = Provenance(
 )
 
 
-def table(
-    *, summary=None, quality=None, facts=None, plan=None, rebalance_sessions=10, in_sample=False
-):
-    documents = {"plan": {**PLAN, **(plan or {})}, "quality": {**QUALITY, **(quality or {})}}
+def table(*, summary=None, quality=None, facts=None, fills=None, in_sample=False):
+    plan = {"contract": CONTRACT.content()}
+    documents = {"plan": plan, "quality": {**QUALITY, **(quality or {})}}
+    kept = CONTRACT.model_copy(update=fills or {})
     report = Bundle(documents=documents)
     market = Bundle(documents={"facts": {**FACTS, **(facts or {})}})
     metrics = validation_metrics(
         {**SUMMARY, **(summary or {})},
         report,
         market,
-        rebalance_sessions=rebalance_sessions,
+        fills=kept,
         in_sample=in_sample,
     )
-    details = validation_details(report, market)
+    details = validation_details(report, market, fills=kept)
     return validation_table(
         metrics, PROVENANCE, catalog=SpecCatalog.default(None), details=details
     ).set_index("check")
@@ -95,7 +97,9 @@ def test_too_little_is_insufficient_and_never_a_pass(change, check):
         ({"quality": {"promotable": False, "reasons": ["gap"]}}, "model_rules_hold"),
         ({"facts": {"survivorship_safe": False}}, "is_survivorship_safe"),
         ({"in_sample": True}, "is_out_of_sample"),
-        ({"plan": {"entry_lag": 0}}, "entry_lag_sessions"),
+        ({"fills": {"entry_lag": 0}}, "contract_kept"),
+        ({"fills": {"exit_price": "close"}}, "contract_kept"),
+        ({"fills": {"price_basis": PriceBasis.TOTAL_ADJ}}, "contract_kept"),
     ],
 )
 def test_enough_and_bad_fails(change, check):
@@ -104,7 +108,10 @@ def test_enough_and_bad_fails(change, check):
 
 @pytest.mark.feature("Q-47")
 def test_a_book_that_holds_longer_than_its_labels_is_a_warning():
-    assert verdicts(rebalance_sessions=20)["holding_matches_label"] == "warn"
+    found = verdicts(fills={"horizon_sessions": 20})
+    assert (found["holding_matches_label"], found["contract_kept"]) == ("warn", "pass")
+    reason = table(fills={"horizon_sessions": 20})["reason"]["holding period as in the labels"]
+    assert reason.endswith("horizon_sessions: labels 10, fills 20")
 
 
 def test_reasons_say_what_stands_behind_a_flag():

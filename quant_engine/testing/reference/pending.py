@@ -7,7 +7,6 @@ from quant_engine.testing.reference.adapters import Adapter
 __all__ = ["ADAPTERS"]
 
 _TOPICS = {
-    "afml_labels_sampling": "event labels, sampling weights and bet sizes",
     "portfolio": "portfolio construction",
     "regime_models": "regime models with given parameters",
 }
