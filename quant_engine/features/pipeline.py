@@ -2,7 +2,8 @@
 
 1. `check_feature_set` compares what the set claims with what its kinds promise.
 2. `_check_panel` looks for every field that is needed and refuses unadjusted prices.
-3. Features that share state are computed together, one kernel call for all their windows.
+3. Features that share state are computed together, one kernel call for all their windows; formulas
+   that stand in the set are compiled to one program (`quant_engine.features.expressions`).
 4. Infinities become NaN; nothing is ever filled.
 
 Value of row t: rows up to t alone. The same function serves training and prediction, so the
@@ -14,10 +15,11 @@ from __future__ import annotations
 import numpy as np
 
 from quant_engine.core.causality import Causality
-from quant_engine.core.errors import ConfigError, DataError, MissingFieldError, did_you_mean
-from quant_engine.core.panel import PRICE_FIELDS, Panel, PriceBasis
+from quant_engine.core.errors import ConfigError, MissingFieldError, did_you_mean
+from quant_engine.core.panel import Panel
 from quant_engine.core.progress import SILENT, Progress
 from quant_engine.features import price_volume
+from quant_engine.features.expressions.program import Program, compile_expressions
 from quant_engine.features.kernels import blank_infinite
 from quant_engine.features.kinds import (
     FEATURE_KINDS,
@@ -25,7 +27,8 @@ from quant_engine.features.kinds import (
     FeatureRequest,
     GroupCompute,
 )
-from quant_engine.features.sets import PASS_THROUGH, FeatureSet, FeatureSpec
+from quant_engine.features.prices import check_adjusted
+from quant_engine.features.sets import EXPRESSION, PASS_THROUGH, FeatureSet, FeatureSpec
 from quant_engine.features.workspace import Workspace
 
 __all__ = [
@@ -87,6 +90,7 @@ def compute_features(
     block = np.empty((len(feature_set.features), *panel.shape), dtype=np.float32)
     space = Workspace(panel)
     groups = _group(feature_set)
+    program = _program(feature_set)
     with (
         progress.stage(f"features {feature_set.name}", len(feature_set.features)) as stage,
         # Zero divisors and logarithms of zero are expected; step 4 turns them into NaN.
@@ -95,6 +99,10 @@ def compute_features(
         for compute, requests in groups.items():
             compute(space, requests, block)
             stage.advance(len(requests))
+        if program is not None:
+            slots = [feature_set.names.index(name) for name in program.names]
+            program.run_into(panel, [block[slot] for slot in slots], allow_short=True)
+            stage.advance(len(program.names))
     blank_infinite(block)
     fields = {name: block[slot] for slot, name in enumerate(feature_set.names)}
     return Panel(panel.time, panel.asset_ids, fields, panel.masks, panel.groups, panel.price_basis)
@@ -129,32 +137,14 @@ def check_feature_set(feature_set: FeatureSet) -> None:
     ...
     quant_engine.core.errors.ConfigError: feature set 'tiny', feature 'MA5', lookback_sessions: ...
     """
-    seen: dict[tuple[object, int, int, str], str] = {}
+    program = _program(feature_set)
+    seen: dict[tuple[object, ...], str] = {}
     for spec in feature_set.features:
-        kind = FEATURE_KINDS.get(spec.kind)
         where = f"feature set {feature_set.name!r}, feature {spec.name!r}"
-        if (spec.window == 0) != (kind.min_window == 0) or spec.window < kind.min_window:
-            wanted = f"at least {kind.min_window}" if kind.min_window else "0 (no window)"
-            raise ConfigError(
-                f"{where}, window", wanted=wanted, got=spec.window, hint=f"Kind {spec.kind!r}."
-            )
-        lookback = kind.lookback_sessions(spec.window)
-        if spec.lookback_sessions != lookback:
-            raise ConfigError(
-                f"{where}, lookback_sessions",
-                wanted=str(lookback),
-                got=spec.lookback_sessions,
-                hint=f"Kind {spec.kind!r} with window {spec.window} reads that many rows.",
-            )
-        if spec.causality.strength > kind.causality.strength:
-            raise ConfigError(
-                f"{where}, causality",
-                wanted=f"{kind.causality} or weaker",
-                got=str(spec.causality),
-                hint="A set cannot promise more than the formula does.",
-            )
-        own = spec.name if spec.kind == PASS_THROUGH else ""
-        key = (kind.compute, kind.output, spec.window, own)
+        if program is not None and spec.kind == EXPRESSION:
+            key = _check_formula(spec, program, where)
+        else:
+            key = _check_kind(spec, where)
         if key in seen:
             raise ConfigError(
                 where,
@@ -163,6 +153,57 @@ def check_feature_set(feature_set: FeatureSet) -> None:
                 hint="Remove one of the two.",
             )
         seen[key] = spec.name
+
+
+def _check_kind(spec: FeatureSpec, where: str) -> tuple[object, ...]:
+    # Returns what makes two features the same formula.
+    kind = FEATURE_KINDS.get(spec.kind)
+    if (spec.window == 0) != (kind.min_window == 0) or spec.window < kind.min_window:
+        wanted = f"at least {kind.min_window}" if kind.min_window else "0 (no window)"
+        raise ConfigError(
+            f"{where}, window", wanted=wanted, got=spec.window, hint=f"Kind {spec.kind!r}."
+        )
+    source = f"Kind {spec.kind!r} with window {spec.window}"
+    _check_claims(spec, where, source, kind.lookback_sessions(spec.window), kind.causality)
+    own = spec.name if spec.kind == PASS_THROUGH else ""
+    return (kind.compute, kind.output, spec.window, own)
+
+
+def _check_formula(spec: FeatureSpec, program: Program, where: str) -> tuple[object, ...]:
+    if spec.window:
+        raise ConfigError(
+            f"{where}, window",
+            wanted="0 (no window)",
+            got=spec.window,
+            hint="The windows of a formula stand in the formula.",
+        )
+    lookback = program.lookback_of(spec.name)
+    _check_claims(spec, where, "The formula", lookback, program.causality)
+    return (program.canonical[program.names.index(spec.name)],)
+
+
+def _check_claims(
+    spec: FeatureSpec, where: str, source: str, lookback: int, causality: Causality
+) -> None:
+    if spec.lookback_sessions != lookback:
+        raise ConfigError(
+            f"{where}, lookback_sessions",
+            wanted=str(lookback),
+            got=spec.lookback_sessions,
+            hint=f"{source} reads that many rows.",
+        )
+    if spec.causality.strength > causality.strength:
+        raise ConfigError(
+            f"{where}, causality",
+            wanted=f"{causality} or weaker",
+            got=str(spec.causality),
+            hint="A set cannot promise more than the formula does.",
+        )
+
+
+def _program(feature_set: FeatureSet) -> Program | None:
+    texts = {s.name: s.expression for s in feature_set.features if s.kind == EXPRESSION}
+    return compile_expressions(texts) if texts else None
 
 
 def required_fields(feature_set: FeatureSet) -> tuple[str, ...]:
@@ -189,6 +230,8 @@ def required_fields(feature_set: FeatureSet) -> tuple[str, ...]:
 
 
 def _inputs(spec: FeatureSpec) -> tuple[str, ...]:
+    if spec.kind == EXPRESSION:
+        return compile_expressions({spec.name: spec.expression}).fields
     return (spec.name,) if spec.kind == PASS_THROUGH else FEATURE_KINDS.get(spec.kind).inputs
 
 
@@ -203,19 +246,15 @@ def _check_panel(panel: Panel, feature_set: FeatureSet) -> None:
             got="absent",
             hint=did_you_mean(lacking[0], panel.fields),
         )
-    reads_prices = any(set(_inputs(s)) & {*PRICE_FIELDS, "volume"} for s in feature_set.features)
-    if panel.price_basis is PriceBasis.RAW and reads_prices:
-        raise DataError(
-            f"feature set {feature_set.name!r}",
-            wanted="prices adjusted for splits (split_adj or total_adj)",
-            got=str(panel.price_basis),
-            hint="A window over unadjusted prices shows a split as a return; adjust first.",
-        )
+    where = f"feature set {feature_set.name!r}"
+    check_adjusted(panel, required_fields(feature_set), where=where)
 
 
 def _group(feature_set: FeatureSet) -> dict[GroupCompute, list[FeatureRequest]]:
     groups: dict[GroupCompute, list[FeatureRequest]] = {}
     for slot, spec in enumerate(feature_set.features):
+        if spec.kind == EXPRESSION:
+            continue
         kind = FEATURE_KINDS.get(spec.kind)
         request = FeatureRequest(slot, spec.name, kind.output, spec.window)
         groups.setdefault(kind.compute, []).append(request)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from quant_engine.core.arrays import FloatMatrix
-from quant_engine.core.panel import Panel, PriceBasis
+from quant_engine.core.errors import DataError
+from quant_engine.core.panel import PRICE_FIELDS, Panel, PriceBasis
 
-__all__ = ["cash_dividends", "positive_prices", "total_returns"]
+__all__ = ["cash_dividends", "check_adjusted", "clean_field", "positive_prices", "total_returns"]
 
 
 def total_returns(panel: Panel) -> FloatMatrix:
@@ -67,6 +70,69 @@ def positive_prices(values: FloatMatrix) -> FloatMatrix:
     """
     wide = np.asarray(values, dtype=np.float64)
     return np.where(np.isfinite(wide) & (wide > 0.0), wide, np.nan)
+
+
+def clean_field(name: str, values: FloatMatrix) -> FloatMatrix:
+    """A market field as formulas read it.
+
+    Parameters
+    ----------
+    name : str
+        Name of the field.
+    values : ndarray, shape (T, N)
+        Any unit; NaN = missing.
+
+    Returns
+    -------
+    ndarray of float64, shape (T, N)
+        Prices that are not positive and volumes that are negative count as missing.
+
+    Examples
+    --------
+    >>> clean_field("volume", np.array([[0.0, -1.0]])).tolist()
+    [[0.0, nan]]
+    """
+    if name in PRICE_FIELDS:
+        return positive_prices(values)
+    wide = np.asarray(values, dtype=np.float64)
+    return np.where(wide >= 0.0, wide, np.nan) if name == "volume" else wide
+
+
+def check_adjusted(panel: Panel, names: Iterable[str], *, where: str) -> None:
+    """Refuse formulas of prices or volumes that are not adjusted for splits.
+
+    Parameters
+    ----------
+    panel : Panel
+        Market panel.
+    names : iterable of str
+        Fields that the formulas read.
+    where : str
+        Whose formulas they are, for the message.
+
+    Returns
+    -------
+    None
+        The prices are adjusted, or not read.
+
+    Raises
+    ------
+    DataError
+        When unadjusted prices or volumes are read.
+
+    Examples
+    --------
+    >>> from quant_engine.core.panel import TimeAxis
+    >>> raw = Panel(TimeAxis.sessions([]), (), {}, price_basis=PriceBasis.RAW)
+    >>> check_adjusted(raw, ["earnings"], where="my set")
+    """
+    if panel.price_basis is PriceBasis.RAW and {*names} & {*PRICE_FIELDS, "volume"}:
+        raise DataError(
+            where,
+            wanted="prices adjusted for splits (split_adj or total_adj)",
+            got=str(panel.price_basis),
+            hint="A window over unadjusted prices shows a split as a return; adjust first.",
+        )
 
 
 def cash_dividends(panel: Panel) -> FloatMatrix:

@@ -14,10 +14,13 @@ from pydantic import Field, StringConstraints, model_validator
 from quant_engine.core.causality import Causality
 from quant_engine.core.config import FrozenConfig
 
-__all__ = ["PASS_THROUGH", "FeatureSet", "FeatureSpec"]
+__all__ = ["EXPRESSION", "PASS_THROUGH", "FeatureSet", "FeatureSpec"]
 
 PASS_THROUGH = "pass_through"
 """The kind that copies a panel field of the feature's own name."""
+
+EXPRESSION = "expression"
+"""The kind of a feature whose formula stands in the set itself."""
 
 Identifier = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 
@@ -30,7 +33,7 @@ class FeatureSpec(FrozenConfig):
     name : str
         Column name; for a pass-through also the panel field.
     kind : str
-        Registered formula, see `quant_engine.features.kinds.FEATURE_KINDS`.
+        Registered formula, see `quant_engine.features.kinds.FEATURE_KINDS`, or ``"expression"``.
     window : int
         Length in sessions; 0 for a kind without a window.
     lookback_sessions : int
@@ -46,6 +49,9 @@ class FeatureSpec(FrozenConfig):
     known_when : str
         For a pass-through: when the published value is known. Required there, because nothing
         else proves that the field is point-in-time.
+    expression : str
+        For the kind ``"expression"``: the formula, see `quant_engine.features.expressions`. Left
+        out of the content, and so of the id, where there is none.
     """
 
     name: Identifier
@@ -57,6 +63,7 @@ class FeatureSpec(FrozenConfig):
     family: str = Field(min_length=1)
     source: str = Field(min_length=1)
     known_when: str = ""
+    expression: str = Field(default="", exclude_if=lambda text: not text)
 
     @model_validator(mode="after")
     def _pass_through_says_when_it_is_known(self) -> Self:
@@ -64,6 +71,15 @@ class FeatureSpec(FrozenConfig):
             raise ValueError(
                 f"feature {self.name!r}: known_when is missing. Say when the published value of "
                 "a passed-through field is known; a field of unknown date is not point-in-time."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _formula_stands_where_it_is_read(self) -> Self:
+        if (self.kind == EXPRESSION) != bool(self.expression.strip()):
+            raise ValueError(
+                f"feature {self.name!r}: a formula goes with the kind {EXPRESSION!r} and with no "
+                f"other. Set kind: {EXPRESSION} and expression: <formula>, or remove the formula."
             )
         return self
 

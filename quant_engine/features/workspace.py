@@ -15,7 +15,7 @@ import numpy.typing as npt
 from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.panel import PRICE_FIELDS, Panel
 from quant_engine.features.kernels import prepare
-from quant_engine.features.prices import cash_dividends, positive_prices, total_returns
+from quant_engine.features.prices import cash_dividends, clean_field, total_returns
 from quant_engine.stats.cross_section import equal_weight_mean
 
 __all__ = ["Prepared", "Workspace"]
@@ -53,12 +53,7 @@ class Workspace:
     def field(self, name: str) -> FloatMatrix:
         """One field as float64, shape (T, N), NaN = missing; prices are positive."""
         if name not in self._fields:
-            raw = np.asarray(self.panel.field(name), dtype=np.float64)
-            if name in PRICE_FIELDS:
-                raw = positive_prices(raw)
-            elif name == "volume":
-                raw = np.where(raw >= 0.0, raw, np.nan)
-            self._fields[name] = raw
+            self._fields[name] = clean_field(name, self.panel.field(name))
         return self._fields[name]
 
     def prepared(self, name: str) -> Prepared:

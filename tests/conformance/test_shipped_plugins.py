@@ -56,6 +56,7 @@ def market(n_times: int = 340, n_assets: int = 9) -> Panel:
         "low": np.minimum(opening, close) / spread,
         "close": close,
         "volume": np.exp(rng.normal(13, 1, shape)),
+        "vwap": np.sqrt(opening * close),
         "dividend": np.where(rng.random(shape) < 0.01, 0.2, 0.0),
         **{f"char_{number:02d}": rng.normal(size=shape) for number in range(40)},
     }

@@ -6,6 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from quant_engine.core.panel import Panel, TimeAxis
+from quant_engine.core.specs import SpecCatalog
+from quant_engine.features.expressions.program import compile_expressions
+from quant_engine.features.sets import FeatureSet
 from quant_engine.stats.cross_section import (
     average_ranks,
     group_mean,
@@ -80,11 +84,23 @@ def _line(inputs: Inputs) -> BenchmarkLine:
     )
 
 
+def _last_alphas(inputs: Inputs) -> dict[str, Any]:
+    """Last six rows of every formulaic alpha, by its number."""
+    fields = {name: array(inputs[name]) for name in ("open", "high", "low", "close", "volume")}
+    fields["vwap"] = array(inputs["vwap"])
+    n_rows, n_assets = fields["close"].shape
+    days = np.datetime64("2020-01-01") + np.arange(n_rows)
+    panel = Panel(TimeAxis.sessions(days), tuple(f"A{i}" for i in range(n_assets)), fields)
+    alphas = SpecCatalog.default().load("features", "alpha101", FeatureSet).features
+    program = compile_expressions({spec.name: spec.expression for spec in alphas})
+    got = program.run(panel, dtype=np.float64, allow_short=True)
+    return {str(int(name.removeprefix("ALPHA"))): got.field(name)[-6:] for name in got.fields}
+
+
 # What a case of a form holds, and what it waits for.
 _DUE = (
     (("close", "period"), "technical indicators"),
     (("open", "high", "low", "close", "volume"), "technical indicators"),
-    (("open", "high", "low", "close", "volume", "vwap"), "Alpha101"),
     (("high", "low", "close", "volume_scale"), "technical indicators"),
     (("sector", "benchmark"), "relative strength"),
     (("ratio", "momentum"), "relative strength"),
@@ -150,6 +166,12 @@ ADAPTERS: tuple[Adapter, ...] = (
             "alpha": lambda inputs: _line(inputs).alpha_per_period,
             "ivol_ddof2": lambda inputs: _line(inputs).residual_std,
         },
+    ),
+    Adapter(
+        TOPIC,
+        "alpha101",
+        frozenset({"open", "high", "low", "close", "volume", "vwap"}),
+        {"alpha_last6": _last_alphas},
     ),
     *(Adapter(TOPIC, "", frozenset(needs), due=reason) for needs, reason in _DUE),
 )

@@ -1,0 +1,1 @@
+"""A fake exchange on this machine: seeded worlds with known truth, strict about signatures."""
