@@ -13,6 +13,7 @@ its values.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import ceil
 from typing import Literal
@@ -42,7 +43,7 @@ __all__ = [
 _MIN_REFERENCE = 20
 
 
-class _Recursion(FrozenConfig):
+class _Recursion(FrozenConfig, ABC):
     """A detector whose state follows from the last state and the new value."""
 
     @property
@@ -71,8 +72,9 @@ class _Recursion(FrozenConfig):
         self._run(z, up, down)
         return up, down
 
+    @abstractmethod
     def _run(self, z: FloatVector, up: FloatVector, down: FloatVector) -> None:
-        raise NotImplementedError
+        """Fill the states."""
 
 
 class Cusum(_Recursion):
