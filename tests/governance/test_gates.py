@@ -172,7 +172,7 @@ class TestStatus:
         assert report.status is Status.INSUFFICIENT
         assert not report.passed
         assert report.failed_hard == (
-            "number of observed days 9 days is below 14 days",
+            "length of observation 9 days is below 14 days",
             "net daily Sharpe 0.41 is below 1.50",
         )
         with pytest.raises(InsufficientObservationError):
