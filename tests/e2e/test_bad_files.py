@@ -58,7 +58,7 @@ def test_an_empty_folder(refused) -> None:
 
 JUNK = {
     "AAA.csv": bytes(range(256)) * 40,
-    "AAA.csv.gz": gzip.compress(b"date,open,high,low,close,volume\n" * 4000)[:60],
+    "AAA.csv.gz": gzip.compress(b"date,open,high,low,close,volume\n" * 4000, mtime=0)[:60],
     "AAA.parquet": b"PAR1 and then something else",
     "AAA.feather": b"ARROW1 and then something else",
 }

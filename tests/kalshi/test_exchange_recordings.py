@@ -62,7 +62,10 @@ def test_a_killed_writer_leaves_whole_lines(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"not gzip", gzip.compress(b"no json\n"), gzip.compress(b'{"kind":"ws"}\n')]
+    "content",
+    # The time of packing would stand in the names of the tests.
+    [gzip.compress(text, mtime=0) for text in (b"no json\n", b'{"kind":"ws"}\n')] + [b"not gzip"],
+    ids=["no JSON", "an unfinished record", "not packed"],
 )
 def test_what_is_no_recording_is_refused(tmp_path, content):
     path = tmp_path / "a.jsonl.gz"
