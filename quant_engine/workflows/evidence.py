@@ -12,7 +12,7 @@ market's premium is no discovery.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
@@ -23,7 +23,7 @@ import pandas as pd
 from quant_engine.artifacts.kinds.backtest import BACKTEST, ORDERS, VALIDATION
 from quant_engine.artifacts.kinds.training import TRAINING_REPORT
 from quant_engine.artifacts.manifest import ArtifactRef, Manifest
-from quant_engine.core.arrays import FloatMatrix
+from quant_engine.core.arrays import BoolMatrix, FloatMatrix
 from quant_engine.core.errors import DataError, IntegrityError
 from quant_engine.execution.costs import CostProfile
 from quant_engine.governance.bundle import (
@@ -76,7 +76,9 @@ class Competition:
     sessions : DatetimeIndex
         All sessions of any of them.
     returns : ndarray, shape (T, K)
-        Hedged net returns per session (fractions); 0 where a backtest had no position.
+        Hedged net returns per session (fractions); 0 outside a backtest's own sessions.
+    is_live : ndarray of bool, shape (T, K)
+        Sessions of each backtest; a session of its own without a position is one.
     lost : tuple of str
         Addresses in the ledger whose returns are no longer in the store.
     """
@@ -84,7 +86,16 @@ class Competition:
     refs: tuple[ArtifactRef, ...]
     sessions: pd.DatetimeIndex
     returns: FloatMatrix
+    is_live: BoolMatrix
     lost: tuple[str, ...]
+
+    @property
+    def common(self) -> FloatMatrix:
+        """Returns in the sessions that all of them have, shape (T', K).
+
+        What compares Sharpe ratios needs the same sessions for all; zeros would dilute some.
+        """
+        return np.ascontiguousarray(self.returns[self.is_live.all(axis=1)])
 
 
 def gather_evidence(
@@ -110,9 +121,7 @@ def gather_evidence(
     """
     family = family_of(STRATEGY, run)
     competition = competing_returns(workspace, ledger, family)
-    statistics = None
-    if competition.refs:
-        statistics = TrialStatistics({family: competition.returns})
+    statistics = trial_statistics({family: competition})
     subject = run.artifacts["backtest"]
     use = ledger.consumed(subject.id, family, statistics)
     look = looks_at(ledger, family)
@@ -132,6 +141,25 @@ def gather_evidence(
         trials=use,
     )
     return bundle, competition
+
+
+def trial_statistics(competitions: Mapping[str, Competition]) -> TrialStatistics:
+    """Hand the returns of families over, where their members share enough sessions.
+
+    Parameters
+    ----------
+    competitions : mapping of str to Competition
+        By family.
+
+    Returns
+    -------
+    TrialStatistics
+        Without a family whose members share less than a year of sessions: it has no effective N.
+    """
+    shared = {family: competition.common for family, competition in competitions.items()}
+    return TrialStatistics(
+        {family: found for family, found in shared.items() if len(found) >= MIN_SESSIONS}
+    )
 
 
 def looks_at(ledger: TrialLedger, family: str) -> int:
@@ -190,6 +218,7 @@ def competing_returns(workspace: Workspace, ledger: TrialLedger, family: str) ->
         refs=tuple(traded),
         sessions=pd.DatetimeIndex(table.index),
         returns=np.ascontiguousarray(table.fillna(0.0).to_numpy(dtype=np.float64)),
+        is_live=table.notna().to_numpy(),
         lost=tuple(lost),
     )
 
@@ -222,15 +251,15 @@ def _selection(
     if subject not in competition.refs or len(competition.sessions) < MIN_SESSIONS:
         return
     place = competition.refs.index(subject)
-    own = competition.returns[:, place]
-    n_obs = int(np.count_nonzero(own))
+    own = competition.returns[competition.is_live[:, place], place]
+    n_obs = len(own)
     if not competition.lost:
         # A late look has a small level, and draws must be able to fall below it.
         n_draws = max(MIN_DRAWS, ceil(DRAWS_PER_LEVEL / level))
         tested = max_t(competition.returns, seed=SIGN_FLIP_SEED, alpha=level, n_draws=n_draws)
         value = float(tested.p_values[place])
         yield Metric("max_t_p_value", value, "probability", n_obs, "block_sign_flip_20")
-    sample = sharpe_sample(own[own != 0.0])
+    sample = sharpe_sample(own)
     measured = probabilistic_sharpe(
         sample.sharpe_per_period, n_obs=sample.n_obs, shape=sample.shape
     )
@@ -245,8 +274,9 @@ def _selection(
         )
         value = 1.0 - float(deflated.probability)
         yield Metric("dsr_p_value", value, "probability", n_obs, deflated.convention)
-    if len(competition.refs) > 1 and not competition.lost:
-        overfit = pbo_cscv(competition.returns, n_blocks=CSCV_BLOCKS)
+    common = competition.common
+    if len(competition.refs) > 1 and not competition.lost and len(common) >= MIN_SESSIONS:
+        overfit = pbo_cscv(common, n_blocks=CSCV_BLOCKS)
         yield Metric("pbo", float(overfit.pbo), "probability", n_obs, f"cscv_{CSCV_BLOCKS}")
 
 

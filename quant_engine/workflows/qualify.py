@@ -33,6 +33,7 @@ from quant_engine.workflows.evidence import (
     check_backtest,
     competing_returns,
     gather_evidence,
+    trial_statistics,
 )
 from quant_engine.workflows.outcome import Outcome
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
@@ -242,9 +243,8 @@ def governance_faults(workspace: Workspace) -> list[str]:
 def _statistics(workspace: Workspace, ledger: TrialLedger) -> TrialStatistics:
     """Returns of every family whose trials left any."""
     names = {row["family"] for row in ledger.read(("family",)).to_pylist()}
-    found = {name: competing_returns(workspace, ledger, name) for name in sorted(names)}
-    return TrialStatistics(
-        {name: competition.returns for name, competition in found.items() if competition.refs}
+    return trial_statistics(
+        {name: competing_returns(workspace, ledger, name) for name in sorted(names)}
     )
 
 
