@@ -112,6 +112,9 @@ class Registry(Generic[T]):
         self._check(name)
         return self._metadata[name]
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._plugins
+
     def names(self) -> tuple[str, ...]:
         """Return all names in alphabetical order."""
         return tuple(sorted(self._plugins))

@@ -1,10 +1,10 @@
 """Feature pipeline: a market panel and a feature set in, a panel of features out.
 
-1. `check_feature_set` compares what the set claims with what its kinds promise.
+1. `check_feature_set` compares what the set claims with what its formulas say.
 2. `_check_panel` looks for every field that is needed and refuses unadjusted prices.
-3. Features that share state are computed together, one kernel call for all their windows; formulas
-   that stand in the set are compiled to one program (`quant_engine.features.expressions`).
-4. Infinities become NaN; nothing is ever filled.
+3. All formulas are compiled to one program (`quant_engine.features.expressions`), so that what they
+   share is computed once.
+4. What is not finite is NaN; nothing is ever filled.
 
 Value of row t: rows up to t alone. The same function serves training and prediction, so the
 columns cannot differ.
@@ -12,36 +12,33 @@ columns cannot differ.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from quant_engine.core.causality import Causality
 from quant_engine.core.errors import ConfigError, MissingFieldError, did_you_mean
-from quant_engine.core.panel import Panel
+from quant_engine.core.panel import PRICE_FIELDS, Panel
 from quant_engine.core.progress import SILENT, Progress
-from quant_engine.features import price_volume
 from quant_engine.features.expressions.program import Program, compile_expressions
-from quant_engine.features.kernels import blank_infinite
-from quant_engine.features.kinds import (
-    FEATURE_KINDS,
-    FeatureKind,
-    FeatureRequest,
-    GroupCompute,
-)
 from quant_engine.features.prices import check_adjusted
-from quant_engine.features.sets import EXPRESSION, PASS_THROUGH, FeatureSet, FeatureSpec
-from quant_engine.features.workspace import Workspace
+from quant_engine.features.sets import FeatureSet, FeatureSpec, whole_set
 
 __all__ = [
-    "FEATURE_KINDS",
     "Causality",
-    "FeatureKind",
     "FeatureSet",
     "FeatureSpec",
     "check_feature_set",
     "compute_features",
-    "price_volume",
     "required_fields",
+    "whole_set",
 ]
+
+BAR_FIELDS = frozenset({*PRICE_FIELDS, "volume", "vwap"})
+"""Fields that are known at the close of their bar; other fields need a `known_when`."""
+
+FEATURES_PER_PASS = 64
+"""Formulas compiled together: enough to share their parts, few enough to bound the memory."""
 
 
 def compute_features(
@@ -68,7 +65,7 @@ def compute_features(
     Raises
     ------
     ConfigError
-        When the set names an unknown kind or claims something its kind does not promise.
+        When the set claims something that its formulas do not promise, or a formula is wrong.
     MissingFieldError
         When the panel lacks a field; the message names the set and the features concerned.
     DataError
@@ -79,57 +76,47 @@ def compute_features(
     >>> from quant_engine.core.panel import TimeAxis
     >>> axis = TimeAxis.sessions(["2020-01-02", "2020-01-03", "2020-01-06"])
     >>> panel = Panel(axis, ("A@US#1",), {"close": np.array([[10.0], [12.0], [11.0]])})
-    >>> spec = FeatureSpec(name="MA2", kind="ma", window=2, lookback_sessions=2,
+    >>> spec = FeatureSpec(name="MA2", expression="Mean($close, 2)/$close", lookback_sessions=2,
     ...                    causality="CAUSAL", unit="ratio", family="trend", source="Alpha158")
     >>> out = compute_features(panel, FeatureSet(name="tiny", version="1", features=(spec,)))
     >>> [round(float(x), 4) for x in out.field("MA2").ravel()]
     [nan, 0.9167, 1.0455]
     """
-    check_feature_set(feature_set)
-    _check_panel(panel, feature_set)
+    program = check_feature_set(feature_set)
+    _check_panel(panel, feature_set, program)
     block = np.empty((len(feature_set.features), *panel.shape), dtype=np.float32)
-    space = Workspace(panel)
-    groups = _group(feature_set)
-    program = _program(feature_set)
-    with (
-        progress.stage(f"features {feature_set.name}", len(feature_set.features)) as stage,
-        # Zero divisors and logarithms of zero are expected; step 4 turns them into NaN.
-        np.errstate(divide="ignore", invalid="ignore", over="ignore"),
-    ):
-        for compute, requests in groups.items():
-            compute(space, requests, block)
-            stage.advance(len(requests))
-        if program is not None:
-            slots = [feature_set.names.index(name) for name in program.names]
-            program.run_into(panel, [block[slot] for slot in slots], allow_short=True)
-            stage.advance(len(program.names))
-    blank_infinite(block)
-    fields = {name: block[slot] for slot, name in enumerate(feature_set.names)}
+    pages = iter(block)
+    with progress.stage(f"features {feature_set.name}", len(feature_set.features)) as stage:
+        for part in _parts(program):
+            part.run_into(panel, [next(pages) for _ in part.names], allow_short=True)
+            stage.advance(len(part.names))
+    fields = dict(zip(feature_set.names, block, strict=True))
     return Panel(panel.time, panel.asset_ids, fields, panel.masks, panel.groups, panel.price_basis)
 
 
-def check_feature_set(feature_set: FeatureSet) -> None:
-    """Compare what a set claims with what its kinds promise.
+def check_feature_set(feature_set: FeatureSet) -> Program:
+    """Compare what a set claims with what its formulas say.
 
     Parameters
     ----------
     feature_set : FeatureSet
-        Set to check.
+        Set to check, without anything left to include.
 
     Returns
     -------
-    None
-        The claims hold.
+    Program
+        The compiled formulas, in set order; the claims hold.
 
     Raises
     ------
     ConfigError
-        For an unknown kind, a window that the kind does not allow, a wrong lookback, a causality
-        class stronger than the kind's, or a feature that is listed twice under two names.
+        For a wrong formula, a wrong lookback, a causality class stronger than the formula's, a
+        formula of published fields that does not say when they are known, a formula that is
+        listed under two names, or a set that still has others to include.
 
     Examples
     --------
-    >>> spec = FeatureSpec(name="MA5", kind="ma", window=5, lookback_sessions=4,
+    >>> spec = FeatureSpec(name="MA5", expression="Mean($close, 5)/$close", lookback_sessions=4,
     ...                    causality="CAUSAL", unit="ratio", family="trend", source="Alpha158")
     >>> tiny = FeatureSet(name="tiny", version="1", features=(spec,))
     >>> check_feature_set(tiny)  # doctest: +ELLIPSIS
@@ -137,73 +124,64 @@ def check_feature_set(feature_set: FeatureSet) -> None:
     ...
     quant_engine.core.errors.ConfigError: feature set 'tiny', feature 'MA5', lookback_sessions: ...
     """
-    program = _program(feature_set)
-    seen: dict[tuple[object, ...], str] = {}
-    for spec in feature_set.features:
+    if feature_set.include:
+        raise ConfigError(
+            f"feature set {feature_set.name!r}",
+            wanted="a set put together with the sets that it includes",
+            got=f"include: {', '.join(feature_set.include)}",
+            hint="Read it with quant_engine.features.pipeline.whole_set.",
+        )
+    program = compile_expressions(
+        {spec.name: spec.expression for spec in feature_set.features},
+        allow_future=any(s.causality is Causality.RESEARCH_ONLY for s in feature_set.features),
+    )
+    seen: dict[str, str] = {}
+    for spec, formula in zip(feature_set.features, program.canonical, strict=True):
         where = f"feature set {feature_set.name!r}, feature {spec.name!r}"
-        if program is not None and spec.kind == EXPRESSION:
-            key = _check_formula(spec, program, where)
-        else:
-            key = _check_kind(spec, where)
-        if key in seen:
+        _check_claims(spec, program, where)
+        if formula in seen:
             raise ConfigError(
                 where,
-                wanted="one name per formula and window",
-                got=f"a repetition of {seen[key]!r}",
+                wanted="one name per formula",
+                got=f"a repetition of {seen[formula]!r}",
                 hint="Remove one of the two.",
             )
-        seen[key] = spec.name
+        seen[formula] = spec.name
+    return program
 
 
-def _check_kind(spec: FeatureSpec, where: str) -> tuple[object, ...]:
-    # Returns what makes two features the same formula.
-    kind = FEATURE_KINDS.get(spec.kind)
-    if (spec.window == 0) != (kind.min_window == 0) or spec.window < kind.min_window:
-        wanted = f"at least {kind.min_window}" if kind.min_window else "0 (no window)"
-        raise ConfigError(
-            f"{where}, window", wanted=wanted, got=spec.window, hint=f"Kind {spec.kind!r}."
-        )
-    source = f"Kind {spec.kind!r} with window {spec.window}"
-    _check_claims(spec, where, source, kind.lookback_sessions(spec.window), kind.causality)
-    own = spec.name if spec.kind == PASS_THROUGH else ""
-    return (kind.compute, kind.output, spec.window, own)
-
-
-def _check_formula(spec: FeatureSpec, program: Program, where: str) -> tuple[object, ...]:
-    if spec.window:
-        raise ConfigError(
-            f"{where}, window",
-            wanted="0 (no window)",
-            got=spec.window,
-            hint="The windows of a formula stand in the formula.",
-        )
+def _check_claims(spec: FeatureSpec, program: Program, where: str) -> None:
     lookback = program.lookback_of(spec.name)
-    _check_claims(spec, where, "The formula", lookback, program.causality)
-    return (program.canonical[program.names.index(spec.name)],)
-
-
-def _check_claims(
-    spec: FeatureSpec, where: str, source: str, lookback: int, causality: Causality
-) -> None:
     if spec.lookback_sessions != lookback:
         raise ConfigError(
             f"{where}, lookback_sessions",
             wanted=str(lookback),
             got=spec.lookback_sessions,
-            hint=f"{source} reads that many rows.",
+            hint="The formula reads that many rows.",
         )
+    causality = program.causality_of(spec.name)
     if spec.causality.strength > causality.strength:
         raise ConfigError(
             f"{where}, causality",
             wanted=f"{causality} or weaker",
             got=str(spec.causality),
-            hint="A set cannot promise more than the formula does.",
+            hint="A set cannot promise more than the formula does: it looks into the future.",
+        )
+    published = sorted(set(program.fields_of(spec.name)) - BAR_FIELDS)
+    if published and not spec.known_when.strip():
+        raise ConfigError(
+            f"{where}, known_when",
+            wanted=f"when the published field {published[0]!r} is known",
+            got="nothing",
+            hint="A field of unknown date is not point-in-time; write for instance "
+            "known_when: published by the close of the session.",
         )
 
 
-def _program(feature_set: FeatureSet) -> Program | None:
-    texts = {s.name: s.expression for s in feature_set.features if s.kind == EXPRESSION}
-    return compile_expressions(texts) if texts else None
+def _parts(program: Program) -> Iterator[Program]:
+    # The same bits as the whole: a formula's value does not depend on its company.
+    for first in range(0, len(program.names), FEATURES_PER_PASS):
+        yield program.part(first, first + FEATURES_PER_PASS)
 
 
 def required_fields(feature_set: FeatureSet) -> tuple[str, ...]:
@@ -221,24 +199,19 @@ def required_fields(feature_set: FeatureSet) -> tuple[str, ...]:
 
     Examples
     --------
-    >>> spec = FeatureSpec(name="CORR5", kind="corr", window=5, lookback_sessions=5,
-    ...                    causality="CAUSAL", unit="correlation", family="f", source="Alpha158")
+    >>> spec = FeatureSpec(name="CORR5", expression="Corr($close, $volume, 5)",
+    ...                    lookback_sessions=5, causality="CAUSAL", unit="correlation",
+    ...                    family="f", source="Alpha158")
     >>> required_fields(FeatureSet(name="tiny", version="1", features=(spec,)))
     ('close', 'volume')
     """
-    return tuple(sorted({name for spec in feature_set.features for name in _inputs(spec)}))
+    return check_feature_set(feature_set).fields
 
 
-def _inputs(spec: FeatureSpec) -> tuple[str, ...]:
-    if spec.kind == EXPRESSION:
-        return compile_expressions({spec.name: spec.expression}).fields
-    return (spec.name,) if spec.kind == PASS_THROUGH else FEATURE_KINDS.get(spec.kind).inputs
-
-
-def _check_panel(panel: Panel, feature_set: FeatureSet) -> None:
-    lacking = [name for name in required_fields(feature_set) if name not in panel.fields]
+def _check_panel(panel: Panel, feature_set: FeatureSet, program: Program) -> None:
+    lacking = [name for name in program.fields if name not in panel.fields]
     if lacking:
-        users = [s.name for s in feature_set.features if set(_inputs(s)) & set(lacking)]
+        users = [n for n in feature_set.names if set(program.fields_of(n)) & set(lacking)]
         raise MissingFieldError(
             f"feature set {feature_set.name!r}",
             wanted=f"panel fields {', '.join(lacking)} (for {', '.join(users[:5])}"
@@ -246,16 +219,4 @@ def _check_panel(panel: Panel, feature_set: FeatureSet) -> None:
             got="absent",
             hint=did_you_mean(lacking[0], panel.fields),
         )
-    where = f"feature set {feature_set.name!r}"
-    check_adjusted(panel, required_fields(feature_set), where=where)
-
-
-def _group(feature_set: FeatureSet) -> dict[GroupCompute, list[FeatureRequest]]:
-    groups: dict[GroupCompute, list[FeatureRequest]] = {}
-    for slot, spec in enumerate(feature_set.features):
-        if spec.kind == EXPRESSION:
-            continue
-        kind = FEATURE_KINDS.get(spec.kind)
-        request = FeatureRequest(slot, spec.name, kind.output, spec.window)
-        groups.setdefault(kind.compute, []).append(request)
-    return groups
+    check_adjusted(panel, program.fields, where=f"feature set {feature_set.name!r}")

@@ -135,7 +135,9 @@ def check_adjusted(panel: Panel, names: Iterable[str], *, where: str) -> None:
         )
 
 
-def cash_dividends(panel: Panel) -> FloatMatrix:
+def cash_dividends(
+    panel: Panel, rows: slice = slice(None), columns: slice = slice(None)
+) -> FloatMatrix:
     """Cash dividends that the prices of the panel do not hold already.
 
     Parameters
@@ -143,10 +145,12 @@ def cash_dividends(panel: Panel) -> FloatMatrix:
     panel : Panel
         Optional field ``dividend``: cash per share in the basis of the prices on the ex-session;
         NaN = none. With the basis ``total_adj`` it is not read.
+    rows, columns : slice
+        Wanted part; everything when left out.
 
     Returns
     -------
-    ndarray of float64, shape (T, N)
+    ndarray of float64, shape of the wanted part
         Currency per share, 0 = none.
 
     Examples
@@ -157,6 +161,7 @@ def cash_dividends(panel: Panel) -> FloatMatrix:
     [[0.0]]
     """
     if panel.price_basis is PriceBasis.TOTAL_ADJ or "dividend" not in panel.fields:
-        return np.zeros(panel.shape)
-    cash = np.asarray(panel.field("dividend"), dtype=np.float64)
+        n_rows, n_assets = panel.shape
+        return np.zeros((len(range(n_rows)[rows]), len(range(n_assets)[columns])))
+    cash = np.asarray(panel.field("dividend")[rows, columns], dtype=np.float64)
     return np.where(np.isfinite(cash), cash, 0.0)

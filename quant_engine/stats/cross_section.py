@@ -19,9 +19,11 @@ from quant_engine.stats.checks import check_same_shape
 __all__ = [
     "average_ranks",
     "equal_weight_mean",
+    "equal_weight_std",
     "group_mean",
     "percentile_rank",
     "rank_gaussian",
+    "session_quantile",
     "taking_part",
     "winsorise",
     "z_score",
@@ -280,6 +282,78 @@ def equal_weight_mean(values: FloatMatrix, mask: BoolMatrix | None = None) -> Fl
     [2.0, nan]
     """
     return _mean_of_sorted(np.sort(taking_part(values, mask), axis=1))
+
+
+def equal_weight_std(values: FloatMatrix, mask: BoolMatrix | None = None) -> FloatVector:
+    """Standard deviation (ddof 1) over the assets of each session.
+
+    Parameters
+    ----------
+    values : ndarray of float32 or float64, shape (T, N)
+        Any unit; NaN = missing, left out.
+    mask : ndarray of bool, shape (T, N), optional
+        Assets that take part.
+
+    Returns
+    -------
+    ndarray of float64, shape (T,)
+        NaN in a session with fewer than two values.
+
+    Raises
+    ------
+    DataError
+        No two-dimensional floats, or a mask of another shape.
+
+    Examples
+    --------
+    >>> equal_weight_std(np.array([[1.0, 2.0, 3.0], [1.0, np.nan, np.nan]])).tolist()
+    [1.0, nan]
+    """
+    ordered = np.sort(taking_part(values, mask).astype(np.float64), axis=1)
+    count = np.isfinite(ordered).sum(axis=1)
+    squares = np.nansum((ordered - _mean_of_sorted(ordered)[:, None]) ** 2, axis=1)
+    std: FloatVector = np.sqrt(squares / np.where(count > 1, count - 1, np.nan))
+    return std
+
+
+def session_quantile(
+    values: FloatMatrix, level: float, mask: BoolMatrix | None = None
+) -> FloatVector:
+    """Quantile over the assets of each session, linear interpolation.
+
+    Parameters
+    ----------
+    values : ndarray of float32 or float64, shape (T, N)
+        Any unit; NaN = missing, left out.
+    level : float
+        From 0 to 1.
+    mask : ndarray of bool, shape (T, N), optional
+        Assets that take part.
+
+    Returns
+    -------
+    ndarray of float64, shape (T,)
+        NaN in a session without a value.
+
+    Raises
+    ------
+    ConfigError
+        A level outside [0, 1].
+    DataError
+        No two-dimensional floats, or a mask of another shape.
+
+    Examples
+    --------
+    >>> session_quantile(np.array([[1.0, np.nan, 3.0, 4.0]]), 0.5).tolist()
+    [3.0]
+    """
+    if not 0.0 <= level <= 1.0:
+        raise ConfigError(
+            "level", wanted="a level in [0, 1]", got=level, hint="Write 0.25 for the quartile."
+        )
+    ordered = np.sort(taking_part(values, mask).astype(np.float64), axis=1)
+    last = np.maximum(np.isfinite(ordered).sum(axis=1) - 1, 0)
+    return _row_quantile(ordered, last, level)
 
 
 def group_mean(

@@ -33,7 +33,6 @@ from quant_engine.core.specs import build_config
 from quant_engine.data.universe import survivorship_comparison
 from quant_engine.execution.contract import ExecutionContract
 from quant_engine.execution.costs import CostProfile
-from quant_engine.features.sets import FeatureSet
 from quant_engine.models.predictor import predict as predict_rows
 from quant_engine.models.serialization import load
 from quant_engine.reports.load import TearSheetSources, load_tearsheet
@@ -41,7 +40,7 @@ from quant_engine.reports.tearsheet import render_tearsheet
 from quant_engine.workflows.config import TrainConfig
 from quant_engine.workflows.context import Stages, Workspace, new_run_id
 from quant_engine.workflows.data import frame_on_sessions
-from quant_engine.workflows.inputs import market_features
+from quant_engine.workflows.inputs import market_features, read_feature_set
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 from quant_engine.workflows.trials import record_backtest, track_ledger
@@ -250,7 +249,7 @@ def _scores(workspace: Workspace, run: RunRecord, *, in_sample: bool) -> pd.Data
     if not in_sample:
         return workspace.store.read(OOS, run.artifacts["oos"]).tables["oos"][columns]
     config = TrainConfig.model_validate(run.config)
-    feature_set = workspace.catalog.load("features", config.feature_set, FeatureSet)
+    feature_set = read_feature_set(workspace, config.feature_set)
     features = market_features(
         workspace.store.read(FEATURE_PANEL, run.artifacts["features"]),
         feature_set,

@@ -15,12 +15,30 @@ from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.core.panel import Panel
 from quant_engine.data.universe import total_returns
 from quant_engine.features.pipeline import compute_features
-from quant_engine.features.sets import FeatureSet
+from quant_engine.features.sets import FeatureSet, whole_set
 from quant_engine.features.volatility import trailing_volatility
 from quant_engine.models.inputs import FeatureSchema, ModelFeatures
 from quant_engine.regime.detector import RegimeConfig, detect_regimes
 from quant_engine.workflows.context import Stages, Workspace
 from quant_engine.workflows.data import LoadedData
+
+
+def read_feature_set(workspace: Workspace, name: str) -> FeatureSet:
+    """Read a feature set together with the sets that it includes.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Shipped specs and those of the working folder.
+    name : str
+        Name in ``specs/features``.
+
+    Returns
+    -------
+    FeatureSet
+        Every feature, in column order.
+    """
+    return whole_set(name, lambda part: workspace.catalog.load("features", part, FeatureSet))
 
 
 def feature_stage(

@@ -30,6 +30,7 @@ from quant_engine.workflows.inputs import (
     feature_stage,
     feature_version,
     market_features,
+    read_feature_set,
     regime_stage,
 )
 from quant_engine.workflows.model_registry import ModelRegistry, ModelVersion
@@ -100,7 +101,7 @@ def predict(workspace: Workspace, request: PredictRequest, *, dry_run: bool = Fa
     location = Location(**run.location)
     if request.path is not None:
         location = location.model_copy(update={"bars": str(request.path.absolute())})
-    feature_set = workspace.catalog.load("features", config.feature_set, FeatureSet)
+    feature_set = read_feature_set(workspace, config.feature_set)
     model = load(workspace.store.read(MODEL, run.artifacts["model"]))
     model.schema.require_same(feature_schema(feature_set))
     output = _output(workspace, request, config.labels.horizon_sessions)

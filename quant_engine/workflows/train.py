@@ -47,6 +47,7 @@ from quant_engine.workflows.inputs import (
     feature_stage,
     feature_version,
     market_features,
+    read_feature_set,
     regime_stage,
 )
 from quant_engine.workflows.model_registry import ModelRegistry, ModelVersion
@@ -86,7 +87,7 @@ def train(
     Outcome
         Headline figures, artifacts, and what to do next.
     """
-    feature_set = workspace.catalog.load("features", config.feature_set, FeatureSet)
+    feature_set = read_feature_set(workspace, config.feature_set)
     if dry_run:
         return _dry_run(workspace, config, location, feature_set)
     require_writable(workspace)

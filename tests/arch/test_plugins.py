@@ -42,7 +42,7 @@ def registries(sources) -> dict[str, Registry]:
 
 
 def test_the_shipped_registries_are_found(registries):
-    assert {"provider", "learner", "feature kind"} <= set(registries)
+    assert {"provider", "learner", "function"} <= set(registries)
     assert all(registry.names() for registry in registries.values())
 
 

@@ -6,8 +6,7 @@ import pytest
 from quant_engine.core.panel import Panel, TimeAxis
 from quant_engine.core.specs import SpecCatalog
 from quant_engine.data.providers import PROVIDERS, BarQuery, make_provider
-from quant_engine.features.pipeline import FEATURE_KINDS, compute_features
-from quant_engine.features.sets import FeatureSet
+from quant_engine.features.pipeline import FeatureSet, compute_features, whole_set
 from quant_engine.models import LEARNERS
 from quant_engine.testing import (
     check_feature_set,
@@ -19,13 +18,13 @@ from quant_engine.testing import (
 
 pytestmark = pytest.mark.feature("D-01")
 
-FEATURE_SETS = SpecCatalog.default().names("features")
+CATALOG = SpecCatalog.default()
+FEATURE_SETS = CATALOG.names("features")
 
 
 def test_registries(tmp_path):
     built = check_registry(LEARNERS, build=lambda learner, params: learner(params))
     assert {"ridge[0]", "lightgbm_shallow[0]"} <= set(built)
-    assert check_registry(FEATURE_KINDS, build=lambda kind, params: kind)
     built = check_registry(PROVIDERS, build=lambda factory, params: factory(params, tmp_path))
     assert "local[0]" in built
 
@@ -43,7 +42,7 @@ def test_learners(name):
         )
 
 
-def market(n_times: int = 340, n_assets: int = 9) -> Panel:
+def market(n_times: int = 760, n_assets: int = 9) -> Panel:
     """Bars with gaps, published characteristics, and as much history as the longest window."""
     rng = np.random.default_rng(11)
     shape = (n_times, n_assets)
@@ -72,7 +71,7 @@ def market(n_times: int = 340, n_assets: int = 9) -> Panel:
 @pytest.mark.leakage
 @pytest.mark.parametrize("name", FEATURE_SETS)
 def test_feature_sets(name):
-    feature_set = SpecCatalog.default().load("features", name, FeatureSet)
+    feature_set = whole_set(name, lambda part: CATALOG.load("features", part, FeatureSet))
     panel = market()
     warmup = max(spec.lookback_sessions for spec in feature_set.features) + 20
     check_feature_set(

@@ -39,16 +39,16 @@ TINY_FEATURES = """\
 name: tiny
 version: "1"
 features:
-  - {name: KMID, kind: kmid, window: 0, lookback_sessions: 1, causality: CAUSAL, unit: fraction,
-     family: bar shape, source: "open to close"}
-  - {name: GAP0, kind: gap, window: 0, lookback_sessions: 2, causality: CAUSAL, unit: fraction,
-     family: reversal, source: "overnight part of the total return"}
-  - {name: ROC5, kind: roc, window: 5, lookback_sessions: 6, causality: CAUSAL, unit: ratio,
-     family: trend, source: "past price over price"}
-  - {name: ROC20, kind: roc, window: 20, lookback_sessions: 21, causality: CAUSAL, unit: ratio,
-     family: trend, source: "past price over price"}
-  - {name: STD20, kind: std, window: 20, lookback_sessions: 20, causality: CAUSAL, unit: ratio,
-     family: volatility, source: "standard deviation of closes"}
+  - {name: KMID, expression: "$close/$open - 1", lookback_sessions: 1, causality: CAUSAL,
+     unit: fraction, family: bar shape, source: "open to close"}
+  - {name: GAP0, expression: "($open + $dividend)/Ref($close, 1) - 1", lookback_sessions: 2,
+     causality: CAUSAL, unit: fraction, family: reversal, source: "overnight total return"}
+  - {name: ROC5, expression: "Ref($close, 5)/$close", lookback_sessions: 6, causality: CAUSAL,
+     unit: ratio, family: trend, source: "past price over price"}
+  - {name: ROC20, expression: "Ref($close, 20)/$close", lookback_sessions: 21, causality: CAUSAL,
+     unit: ratio, family: trend, source: "past price over price"}
+  - {name: STD20, expression: "Std($close, 20)/$close", lookback_sessions: 20, causality: CAUSAL,
+     unit: ratio, family: volatility, source: "standard deviation of closes"}
 """
 MEMBERS = (
     "[{learner: ridge, column: ridge},"

@@ -188,7 +188,10 @@ def test_a_changed_feature_set_is_refused_before_anything_is_written(cli, copied
     path = copied_chain.folder / "specs" / "features" / "tiny.yaml"
     text = path.read_text(encoding="utf-8")
     path.write_text(
-        text.replace("window: 5, lookback_sessions: 6", "window: 6, lookback_sessions: 7")
+        text.replace(
+            'Ref($close, 5)/$close", lookback_sessions: 6',
+            'Ref($close, 6)/$close", lookback_sessions: 7',
+        )
     )
     before = _listing(copied_chain.folder)
     for args in (["run_predict.py"], ["run_backtest.py", "--allow-in-sample"]):

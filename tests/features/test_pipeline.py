@@ -12,12 +12,12 @@ from quant_engine.core.errors import ConfigError, DataError, MissingFieldError
 from quant_engine.core.panel import Panel, PriceBasis
 from quant_engine.core.specs import SpecCatalog
 from quant_engine.features.pipeline import (
-    FEATURE_KINDS,
     FeatureSet,
     FeatureSpec,
     check_feature_set,
     compute_features,
     required_fields,
+    whole_set,
 )
 
 pytestmark = pytest.mark.feature("Q-20")
@@ -26,8 +26,7 @@ pytestmark = pytest.mark.feature("Q-20")
 def spec(**changes):
     content = {
         "name": "MA5",
-        "kind": "ma",
-        "window": 5,
+        "expression": "Mean($close, 5)/$close",
         "lookback_sessions": 5,
         "causality": "CAUSAL",
         "unit": "ratio",
@@ -43,9 +42,9 @@ def feature_set(*specs):
 
 def test_output_is_float32_in_set_order_with_the_axes_of_the_panel(panel):
     wanted = feature_set(
-        spec(name="STD20", kind="std", window=20, lookback_sessions=20),
+        spec(name="STD20", expression="Std($close, 20)/$close", lookback_sessions=20),
         spec(),
-        spec(name="KMID", kind="kmid", window=0, lookback_sessions=1),
+        spec(name="KMID", expression="$close/$open - 1", lookback_sessions=1),
     )
     got = compute_features(panel, wanted)
     assert tuple(got.fields) == ("STD20", "MA5", "KMID")
@@ -79,7 +78,7 @@ def test_a_missing_field_names_the_set_and_the_features(panel):
     with pytest.raises(MissingFieldError, match=r"'simulated_core'.*char_00.*and 35 more"):
         compute_features(panel, loaded)
     without = panel.only_fields(["open", "high", "low", "close"])
-    volume_set = feature_set(spec(name="VMA5", kind="vma"))
+    volume_set = feature_set(spec(name="VMA5", expression="Mean($volume, 5)/$volume"))
     with pytest.raises(MissingFieldError, match=r"'mine'.*volume \(for VMA5\)"):
         compute_features(without, volume_set)
 
@@ -90,8 +89,7 @@ def test_unadjusted_prices_are_refused_but_characteristics_are_not(panel):
         compute_features(raw, feature_set(spec()))
     passed = spec(
         name="char_00",
-        kind="pass_through",
-        window=0,
+        expression="$char_00",
         lookback_sessions=1,
         known_when="published by the close",
     )
@@ -110,29 +108,38 @@ def test_an_unknown_or_absent_causality_class_is_an_error():
 
 
 @pytest.mark.feature("Q-21")
-def test_a_passed_through_field_must_say_when_it_is_known():
-    with pytest.raises(ValidationError, match="known_when"):
-        spec(name="char_00", kind="pass_through", window=0, lookback_sessions=1)
+def test_a_published_field_must_say_when_it_is_known():
+    read = spec(name="SURPRISE", expression="Delta($earnings, 1)/$close", lookback_sessions=2)
+    with pytest.raises(ConfigError, match="known_when: wanted when the published field 'earnings'"):
+        check_feature_set(feature_set(read))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "moving_average"}, "feature kind"),
-        ({"kind": "mas"}, "Did you mean"),
         ({"lookback_sessions": 4}, "lookback_sessions: wanted 5"),
-        ({"window": 0, "lookback_sessions": 1}, "window: wanted at least 2"),
-        ({"kind": "kmid", "lookback_sessions": 6}, r"window: wanted 0 \(no window\)"),
-        ({"kind": "momentum", "window": 21, "lookback_sessions": 22}, "at least 22"),
+        ({"expression": "Meen($close, 5)"}, "Did you mean 'Mean'"),
+        ({"expression": "Mean($close, 0)"}, "at least 1 in Mean, got 0"),
+        ({"expression": "Mean($close)"}, "wanted 2 arguments of Mean, got 1"),
+        ({"expression": "Ref($close, -4)"}, "look into the future"),
     ],
 )
-def test_a_set_cannot_claim_what_its_kind_does_not_promise(changes, message):
-    with pytest.raises(ConfigError, match=message):
+def test_a_set_cannot_claim_what_its_formula_does_not_promise(changes, message):
+    with pytest.raises(ConfigError, match=f"(?s){message}"):
         check_feature_set(feature_set(spec(**changes)))
 
 
 @pytest.mark.feature("Q-21")
-def test_a_weaker_claim_than_the_kind_promises_is_allowed():
+def test_a_look_into_the_future_is_research_only():
+    ahead = {"name": "AHEAD", "expression": "Ref($close, -4)/$close", "lookback_sessions": 1}
+    check_feature_set(feature_set(spec(), spec(**ahead, causality="RESEARCH_ONLY")))
+    claims = feature_set(spec(causality="RESEARCH_ONLY"), spec(**ahead))
+    with pytest.raises(ConfigError, match="'AHEAD', causality: wanted RESEARCH_ONLY or weaker"):
+        check_feature_set(claims)
+
+
+@pytest.mark.feature("Q-21")
+def test_a_weaker_claim_than_the_formula_promises_is_allowed():
     check_feature_set(feature_set(spec(causality="END_OF_DAY")))
     check_feature_set(feature_set(spec(causality="RESEARCH_ONLY")))
 
@@ -141,19 +148,25 @@ def test_names_are_unique_and_formulas_too():
     with pytest.raises(ValidationError, match="occurs twice"):
         feature_set(spec(), spec())
     with pytest.raises(ConfigError, match="repetition of 'MA5'"):
-        check_feature_set(feature_set(spec(), spec(name="MEAN5")))
+        check_feature_set(
+            feature_set(spec(), spec(name="SAME", expression="Mean( $close,5 ) / $close"))
+        )
 
 
 def test_the_id_depends_on_order_and_content():
-    first, second = spec(), spec(name="STD5", kind="std")
+    first, second = spec(), spec(name="UP", expression="$close > $open")
     identity = feature_set(first, second).set_id()
     assert identity == feature_set(first, second).set_id()
     assert identity != feature_set(second, first).set_id()
-    assert identity != feature_set(first, spec(name="STD5", kind="std", unit="x")).set_id()
+    assert (
+        identity
+        != feature_set(first, spec(name="UP", expression="$close > $open", unit="x")).set_id()
+    )
 
 
 def test_required_fields_and_longest_lookback():
-    wanted = feature_set(spec(), spec(name="WVMA20", kind="wvma", window=20, lookback_sessions=21))
+    flow = spec(name="FLOW", expression="Mean($return*$volume, 20)", lookback_sessions=21)
+    wanted = feature_set(spec(), flow)
     assert required_fields(wanted) == ("close", "volume")
     assert wanted.max_lookback_sessions == 21
 
@@ -203,13 +216,33 @@ def test_panels_too_short_for_any_window_give_only_nan(panel_factory, shape):
         assert np.isnan(values[: item.lookback_sessions - 1]).all()
 
 
-def test_every_kind_is_documented_and_testable():
-    for name in FEATURE_KINDS.names():
-        metadata = FEATURE_KINDS.metadata(name)
-        kind = FEATURE_KINDS.get(name)
-        assert metadata.summary
-        for params in metadata.test_params:
-            window = metadata.params(**params).content().get("window", 0)
-            assert window >= kind.min_window
-            assert (window > 0) == (kind.min_window > 0)
-            assert kind.lookback_sessions(window) >= 1
+def test_a_set_takes_in_others_once_and_in_order():
+    files = {
+        "a": FeatureSet(name="a", version="1", features=(spec(), spec(name="X"))),
+        "b": FeatureSet(name="b", version="1", include=("a",), features=(spec(name="Y"),)),
+        "c": FeatureSet(name="c", version="1", include=("b", "a"), omit=("X",)),
+    }
+    assert whole_set("b", files.__getitem__).names == ("MA5", "X", "Y")
+    assert whole_set("c", files.__getitem__).names == ("MA5", "Y")
+    assert not whole_set("c", files.__getitem__).include
+    with pytest.raises(ConfigError, match="wanted a set put together"):
+        check_feature_set(files["c"])
+
+
+def test_inclusions_that_mean_nothing_are_refused():
+    files = {
+        "a": FeatureSet(name="a", version="1", features=(spec(),)),
+        "other": FeatureSet(name="other", version="1", features=(spec(expression="$close"),)),
+        "both": FeatureSet(name="both", version="1", include=("a", "other")),
+        "misses": FeatureSet(name="misses", version="1", include=("a",), omit=("MA6",)),
+        "round": FeatureSet(name="round", version="1", include=("circle",)),
+        "circle": FeatureSet(name="circle", version="1", include=("round",)),
+    }
+    with pytest.raises(ConfigError, match="one meaning of the feature 'MA5'"):
+        whole_set("both", files.__getitem__)
+    with pytest.raises(ConfigError, match="Did you mean 'MA5'"):
+        whole_set("misses", files.__getitem__)
+    with pytest.raises(ConfigError, match="round -> circle -> round"):
+        whole_set("round", files.__getitem__)
+    with pytest.raises(ValidationError, match="needs features"):
+        FeatureSet(name="nothing", version="1")

@@ -18,17 +18,21 @@ from queue import SimpleQueue
 import numpy as np
 from numba import njit
 
-from quant_engine.core.arrays import BoolMatrix, FloatMatrix
+from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.panel import Panel
 from quant_engine.features.expressions import order, sliding
+from quant_engine.features.expressions.callables import find_callable
+from quant_engine.features.expressions.fields import read_field
 from quant_engine.features.expressions.graph import CONSTANT, FIELD, Graph, Node
-from quant_engine.features.expressions.plan import FAMILIES, Phase
+from quant_engine.features.expressions.plan import FAMILIES, Phase, family_of
 from quant_engine.features.expressions.pointwise import KERNELS
-from quant_engine.features.prices import clean_field
+from quant_engine.features.functions import Function
 from quant_engine.stats.cross_section import (
     average_ranks,
     equal_weight_mean,
+    equal_weight_std,
     group_mean,
+    session_quantile,
     taking_part,
     z_score,
 )
@@ -88,10 +92,14 @@ def evaluate(
         _columns(_Work(graph, phase, panel, whole, sinks, first_row), threads)
         for position in phase.cross:
             node = graph.nodes[position]
-            (source,) = node.inputs
-            values = kept[source] if source in kept else whole[source]
-            codes = panel.group(node.name).codes[first_row:] if node.name else _NO_GROUPS
-            whole[position] = _cross_section(node, values, mask, codes)
+            series = tuple(kept[i] if i in kept else whole[i] for i in node.inputs)
+            function = find_callable(node.operator)
+            if isinstance(function, Function):
+                if position not in whole:
+                    whole |= _across(function, graph, phase, position, series, mask)
+            else:
+                codes = panel.group(node.name).codes[first_row:] if node.name else _NO_GROUPS
+                whole[position] = _cross_section(node, series[0], mask, codes)
             for page in pages.get(position, []):
                 _fill_page(whole[position], page)
 
@@ -190,19 +198,29 @@ class _Block:
             self.pool.give(self.memory.pop(step))
 
     def _compute_step(self, step: tuple[int, ...]) -> None:
-        buffer = self.pool.take(len(step) * self.shape[0] * self.shape[1])
-        out = buffer.reshape(len(step), *self.shape)
-        self.memory[step] = buffer
-        for page, position in zip(out, step, strict=True):
-            self.values[position] = page
-            self.buffers[position] = step
         node = self.nodes[step[0]]
-        rows = slice(self.work.first_row, None)
+        found = find_callable(node.operator)
+        function = found if isinstance(found, Function) and not found.across else None
+        # A function computes all its outputs, wanted or not; other steps what is wanted alone.
+        n_pages = len(function.outputs) if function else len(step)
+        buffer = self.pool.take(n_pages * self.shape[0] * self.shape[1])
+        out = buffer.reshape(n_pages, *self.shape)
+        self.memory[step] = buffer
+        for place, position in enumerate(step):
+            name = self.nodes[position].operator
+            self.values[position] = out[function.names.index(name) if function else place]
+            self.buffers[position] = step
         if step[0] in self.work.whole:
-            out[0] = self.work.whole[step[0]][:, self.columns]
+            for page, position in zip(out, step, strict=True):
+                page[:] = self.work.whole[position][:, self.columns]
+        elif function is not None:
+            series = tuple(self.values[i] for i in node.inputs)
+            function.compute(series, node.numbers, out)
+            _blank_infinite(buffer)
         elif node.operator == FIELD:
-            values = self.work.panel.field(node.name)[rows, self.columns]
-            out[0] = _without_infinity(clean_field(node.name, values))
+            out[0] = read_field(
+                self.work.panel, node.name, first_row=self.work.first_row, columns=self.columns
+            )
         elif node.operator in KERNELS:
             arguments = [
                 self.nodes[i].number
@@ -264,6 +282,14 @@ _SLIDING: dict[str, tuple[Callable[..., None], tuple[str, ...]]] = {
 }
 """Kernel of a family and its outputs in the order of the kernel's slots."""
 
+_BESIDE_EVERY_ASSET: dict[str, Callable[[FloatMatrix, BoolMatrix | None, float], FloatVector]] = {
+    "CsMean": lambda x, mask, _: equal_weight_mean(x, mask),
+    "CsStd": lambda x, mask, _: equal_weight_std(x, mask),
+    "CsCount": lambda x, mask, _: np.isfinite(taking_part(x, mask)).sum(axis=1).astype(float),
+    "CsQuantile": lambda x, mask, level: session_quantile(x, level, mask),
+}
+"""One number per row, given to every asset."""
+
 _WINDOWS: dict[str, Callable[[FloatMatrix, int, FloatMatrix], None]] = {
     "Max": lambda x, w, out: order.window_extremes(x, w, 1.0, out),
     "Min": lambda x, w, out: order.window_extremes(x, w, -1.0, out),
@@ -305,6 +331,34 @@ def _store(values: FloatMatrix, limit: float, page: FloatMatrix, first_column: i
             page[t, first_column + j] = v if abs(v) <= limit else np.nan
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def _blank_infinite(values: np.ndarray) -> None:
+    for i in range(values.size):
+        if not abs(values[i]) < np.inf:
+            values[i] = np.nan
+
+
+def _across(
+    function: Function,
+    graph: Graph,
+    phase: Phase,
+    position: int,
+    series: tuple[FloatMatrix, ...],
+    mask: BoolMatrix | None,
+) -> dict[int, FloatMatrix]:
+    # All wanted outputs of one call of a function that reads across the assets.
+    member = np.ones(series[0].shape, dtype=bool) if mask is None else mask
+    out = np.empty((len(function.outputs), *series[0].shape))
+    function.compute(series, graph.nodes[position].numbers, out, member)
+    _blank_infinite(out.reshape(-1))
+    family = family_of(graph, position)
+    return {
+        i: out[function.names.index(graph.nodes[i].operator)]
+        for i in phase.cross
+        if family_of(graph, i) == family
+    }
+
+
 def _cross_section(
     node: Node, values: FloatMatrix, mask: BoolMatrix | None, codes: np.ndarray
 ) -> FloatMatrix:
@@ -315,6 +369,9 @@ def _cross_section(
             return ranks / counts[:, None]
         if node.operator == "CsZscore":
             return z_score(values, mask=mask)
+        if node.operator in _BESIDE_EVERY_ASSET:
+            row = _BESIDE_EVERY_ASSET[node.operator](values, mask, node.number)
+            return np.repeat(row[:, None], values.shape[1], axis=1)
         chosen = taking_part(values, mask)
         if node.operator == "CsDemean":
             return chosen - equal_weight_mean(chosen)[:, None]

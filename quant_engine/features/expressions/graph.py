@@ -3,7 +3,8 @@
 A node is an operator, the positions of its inputs and its numbers; equal nodes are one node, so
 what formulas share is computed once. The order of the nodes is an order of computation. What one
 operator says through others is rewritten (``a < b`` is ``b > a``, `Delta` is a difference, `Med`
-a quantile) and constants are folded, so that two ways of writing one thing meet.
+a quantile), derived fields become their formulas (`fields.DERIVED`) and constants are folded, so
+that two ways of writing one thing meet.
 """
 
 from __future__ import annotations
@@ -14,10 +15,14 @@ import numpy as np
 
 from quant_engine.core.errors import did_you_mean
 from quant_engine.features.expressions import operators
+from quant_engine.features.expressions.callables import find_callable, known_names
 from quant_engine.features.expressions.errors import ExpressionError
+from quant_engine.features.expressions.fields import DERIVED
 from quant_engine.features.expressions.operators import OPERATORS, Operator, decay_of
+from quant_engine.features.expressions.parser import parse_expression
 from quant_engine.features.expressions.pointwise import KERNELS
 from quant_engine.features.expressions.syntax import Call, FieldName, Number, Span, Tree
+from quant_engine.features.functions import Function
 
 __all__ = ["CONSTANT", "FIELD", "Graph", "Node"]
 
@@ -44,6 +49,8 @@ class Node:
         Further number: value of a constant, level of a quantile, ratio of weights.
     name : str
         Field or group.
+    numbers : tuple of float
+        Parameters of a function.
     """
 
     operator: str
@@ -51,6 +58,7 @@ class Node:
     window: int = 0
     number: float = 0.0
     name: str = ""
+    numbers: tuple[float, ...] = ()
 
 
 class Graph:
@@ -82,6 +90,7 @@ class Graph:
         self._allow_future = allow_future
         self._text = ""
         self._name = ""
+        self._derived: FieldName | None = None
 
     def add(self, tree: Tree, text: str, *, name: str = "") -> int:
         """Add a formula and return the position of its root.
@@ -120,6 +129,17 @@ class Graph:
         """Rows of the future that one value of a node needs; 0 unless the future was allowed."""
         return max(self.last[position], 0)
 
+    def below(self, position: int) -> set[int]:
+        """Positions of a node and of everything that it is computed from."""
+        found: set[int] = set()
+        waiting = [position]
+        while waiting:
+            node = waiting.pop()
+            if node not in found:
+                found.add(node)
+                waiting += self.nodes[node].inputs
+        return found
+
     def text(self, position: int) -> str:
         """Canonical text of a node: equal nodes have equal texts."""
         node = self.nodes[position]
@@ -128,6 +148,8 @@ class Graph:
         if node.operator == CONSTANT:
             return repr(node.number)
         parts = [self.text(i) for i in node.inputs]
+        if isinstance(find_callable(node.operator), Function):
+            return f"{node.operator}({', '.join([*parts, *map(repr, node.numbers)])})"
         parts += [str(node.window)] * bool(node.window)
         parts += [repr(node.number)] * bool(node.number)
         parts += [f"${node.name}"] * bool(node.name)
@@ -157,27 +179,70 @@ class Graph:
         if isinstance(tree, Number):
             return self._intern(Node(CONSTANT, number=tree.value + 0.0))
         if isinstance(tree, FieldName):
-            self.places.setdefault(tree.name, (self._text, tree.span, self._name))
-            return self._intern(Node(FIELD, name=tree.name))
-        operator = OPERATORS.get(tree.operator)
-        if operator is None:
+            return self._field(tree)
+        found = find_callable(tree.operator)
+        if found is None:
             raise self._error(
                 tree.span,
-                wanted="a known operator",
+                wanted="a known operator or function",
                 got=repr(tree.operator),
-                hint=did_you_mean(tree.operator, OPERATORS),
+                hint=did_you_mean(tree.operator, known_names()),
             )
-        least, most = operator.n_arguments
+        least, most = found.n_arguments
         if not least <= len(tree.arguments) <= most:
             raise self._error(
                 tree.span,
-                wanted=f"{most} arguments of {operator.name}"
+                wanted=f"{most} arguments of {tree.operator}"
                 + (f" (or {least})" if least < most else ""),
                 got=str(len(tree.arguments)),
-                hint=f"{operator.name}: {operator.summary}.",
+                hint=_help(found, tree.operator),
             )
-        inputs = tuple(self._build(part) for part in tree.arguments[: operator.n_series])
-        return self._call(operator, tree, inputs)
+        inputs = tuple(self._build(part) for part in tree.arguments[: found.n_series])
+        if isinstance(found, Function):
+            return self._function(found, tree, inputs)
+        return self._call(found, tree, inputs)
+
+    def _field(self, tree: FieldName) -> int:
+        if tree.name in DERIVED:
+            # Messages about what a derived field reads point at the place of its name.
+            outer, self._derived = self._derived, self._derived or tree
+            root = self._build(parse_expression(DERIVED[tree.name]))
+            self._derived = outer
+            return root
+        span = (self._derived or tree).span
+        self.places.setdefault(tree.name, (self._text, span, self._name))
+        return self._intern(Node(FIELD, name=tree.name))
+
+    def _function(self, function: Function, tree: Call, inputs: tuple[int, ...]) -> int:
+        self._refuse_constants(inputs, tree)
+        given = tree.arguments[function.n_series :]
+        numbers = [
+            self._literal(part, f"the parameter {parameter.name}", tree.operator)
+            for parameter, part in zip(function.parameters, given, strict=False)
+        ]
+        for parameter, part, value in zip(function.parameters, given, numbers, strict=False):
+            whole = not parameter.whole or value == int(value)
+            if not whole or not parameter.low <= value <= parameter.high:
+                raise self._error(
+                    part.span,
+                    wanted=f"{parameter.name} as a {'whole ' * parameter.whole}number from "
+                    f"{parameter.low:g} to {parameter.high:g} in {tree.operator}",
+                    got=f"{value:g}",
+                    hint=_help(function, tree.operator),
+                )
+        numbers += [float(p.default or 0.0) for p in function.parameters[len(given) :]]
+        rows = function.lookback(tuple(numbers))
+        return self._intern(Node(tree.operator, inputs, rows, numbers=tuple(numbers)))
+
+    def _refuse_constants(self, inputs: tuple[int, ...], tree: Call) -> None:
+        for position, part in zip(inputs, tree.arguments, strict=False):
+            if self.nodes[position].operator == CONSTANT:
+                raise self._error(
+                    part.span,
+                    wanted=f"a formula of a field in {tree.operator}",
+                    got="a number",
+                    hint=_help(find_callable(tree.operator), tree.operator),
+                )
 
     def _call(self, operator: Operator, tree: Call, inputs: tuple[int, ...]) -> int:
         if operator.kind == operators.POINTWISE:
@@ -187,14 +252,7 @@ class Graph:
                     tree.span, wanted="a finite number", got="none", hint="Correct the constants."
                 )
             return root
-        for position, part in zip(inputs, tree.arguments, strict=False):
-            if self.nodes[position].operator == CONSTANT:
-                raise self._error(
-                    part.span,
-                    wanted=f"a formula of a field in {operator.name}",
-                    got="a number",
-                    hint=f"{operator.name}: {operator.summary}.",
-                )
+        self._refuse_constants(inputs, tree)
         rest = list(tree.arguments[operator.n_series :])
         window = self._window(operator, rest.pop(0)) if operator.min_window else 0
         number = operator.default or 0.0
@@ -229,18 +287,18 @@ class Graph:
             return self._intern(Node(CONSTANT, number=float(out[0])))
         return self._intern(Node(name, inputs))
 
-    def _literal(self, operator: Operator, tree: Tree, wanted: str) -> float:
+    def _literal(self, tree: Tree, wanted: str, name: str) -> float:
         if isinstance(tree, Number):
             return tree.value
         raise self._error(
             tree.span,
-            wanted=f"{wanted} of {operator.name}, written as a number",
+            wanted=f"{wanted} of {name}, written as a number",
             got="a formula",
-            hint=f"{operator.name}: {operator.summary}.",
+            hint=_help(find_callable(name), name),
         )
 
     def _window(self, operator: Operator, tree: Tree) -> int:
-        value = self._literal(operator, tree, "the window")
+        value = self._literal(tree, "the window", operator.name)
         shift = operator.kind == operators.SHIFT
         if shift and value < 0 and not self._allow_future:
             raise self._error(
@@ -255,12 +313,12 @@ class Graph:
                 wanted=f"a whole number of rows of at least {operator.min_window} in "
                 f"{operator.name}",
                 got=f"{value:g}",
-                hint=f"{operator.name}: {operator.summary}.",
+                hint=_help(operator, operator.name),
             )
         return int(value)
 
     def _number(self, operator: Operator, tree: Tree) -> float:
-        value = self._literal(operator, tree, "the number")
+        value = self._literal(tree, "the number", operator.name)
         low, high = operator.number
         if not low <= value <= high or (operator.name == "EMA" and value == 1.0):
             raise self._error(
@@ -268,7 +326,7 @@ class Graph:
                 wanted=f"a number from {low:g} to {high:g}"
                 + (" other than 1" if operator.name == "EMA" else ""),
                 got=f"{value:g}",
-                hint=f"{operator.name}: {operator.summary}.",
+                hint=_help(operator, operator.name),
             )
         return value
 
@@ -281,3 +339,11 @@ class Graph:
             got="a number or formula",
             hint="Groups are the dated categories of the panel.",
         )
+
+
+def _help(found: Operator | Function | None, name: str) -> str:
+    if isinstance(found, Function):
+        parameters = ", ".join(parameter.name for parameter in found.parameters) or "no parameters"
+        summary = found.outputs[found.names.index(name)].summary
+        return f"{name}: {summary}; {found.n_series} formulas, then {parameters}."
+    return f"{name}: {found.summary}." if found else ""

@@ -4,7 +4,7 @@
    program runs in *phases*: in each one the columns are computed block by block, then the
    cross-sectional operators whose inputs are now complete (`phases`).
 2. Inside a phase every target is reached depth first, so that values are used soon after they are
-   made; nodes that share their state are one *step* (`_family`).
+   made; nodes that share their state are one *step* (`family_of`).
 3. A node may be computed again in a later phase; keeping it would cost a whole (T, N) array.
 """
 
@@ -14,11 +14,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from quant_engine.features.expressions.callables import (
+    find_callable,
+    first_input_row,
+    reads_across,
+)
 from quant_engine.features.expressions.graph import CONSTANT, Graph
-from quant_engine.features.expressions.operators import CROSS, OPERATORS, SHIFT
-from quant_engine.features.expressions.sliding import ANCHOR_ROWS
+from quant_engine.features.functions import Function
 
-__all__ = ["FAMILIES", "Phase", "first_rows", "phases"]
+__all__ = ["FAMILIES", "Phase", "family_of", "first_rows", "phases"]
 
 FAMILIES = {
     "Sum": "sums", "Mean": "sums",
@@ -54,9 +58,7 @@ class Phase:
 
 
 def _is_cross(graph: Graph, position: int) -> bool:
-    """Whether a node needs every asset of a row."""
-    operator = OPERATORS.get(graph.nodes[position].operator)
-    return operator is not None and operator.kind == CROSS
+    return reads_across(graph.nodes[position].operator)
 
 
 def phases(graph: Graph, roots: Sequence[int]) -> tuple[Phase, ...]:
@@ -114,11 +116,6 @@ def first_rows(graph: Graph, roots: Sequence[int], first_row: int) -> int:
     int
         Row, at least 0.
 
-    Notes
-    -----
-    A sliding state is exact from its last anchor at or before the wanted row, so its input is
-    needed from there, one window earlier.
-
     Examples
     --------
     >>> from quant_engine.features.expressions.parser import parse_expression
@@ -130,14 +127,7 @@ def first_rows(graph: Graph, roots: Sequence[int], first_row: int) -> int:
     need = dict.fromkeys(_closure(graph, roots, stop=False), first_row)
     for position in sorted(need, reverse=True):
         node = graph.nodes[position]
-        operator = OPERATORS.get(node.operator)
-        row = need[position]
-        if operator is not None and operator.sliding:
-            row -= row % ANCHOR_ROWS
-        if operator is not None and operator.kind == SHIFT:
-            row -= max(node.window, 0)
-        else:
-            row -= max(node.window - 1, 0)
+        row = first_input_row(node.operator, node.window, need[position])
         for i in node.inputs:
             need[i] = min(need[i], row)
     return max(min(need.values(), default=0), 0)
@@ -156,8 +146,25 @@ def _closure(graph: Graph, roots: Sequence[int], *, stop: bool) -> set[int]:
     return found
 
 
-def _family(graph: Graph, position: int) -> tuple[object, ...]:
+def family_of(graph: Graph, position: int) -> tuple[object, ...]:
+    """What nodes that are computed together have in common.
+
+    Parameters
+    ----------
+    graph : Graph
+        All nodes.
+    position : int
+        A node.
+
+    Returns
+    -------
+    tuple
+        Equal for the nodes of one step.
+    """
     node = graph.nodes[position]
+    found = find_callable(node.operator)
+    if isinstance(found, Function):
+        return (found.names[0], node.inputs, node.numbers)
     family = FAMILIES.get(node.operator)
     if family is None:
         return (position,)
@@ -168,12 +175,12 @@ def _phase(graph: Graph, targets: Sequence[int], cross: tuple[int, ...]) -> Phas
     inside = {i for i in _closure(graph, targets, stop=True) if graph.nodes[i].operator != CONSTANT}
     families: dict[tuple[object, ...], list[int]] = {}
     for position in sorted(inside):
-        families.setdefault(_family(graph, position), []).append(position)
+        families.setdefault(family_of(graph, position), []).append(position)
     steps: dict[tuple[int, ...], None] = {}
     uses = Counter(targets)
 
     def reach(position: int) -> None:
-        step = tuple(families[_family(graph, position)])
+        step = tuple(families[family_of(graph, position)])
         if step in steps:
             return
         if not _is_cross(graph, position):

@@ -160,6 +160,18 @@ def _log(a, out):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _exp(a, out):
+    for i in range(out.size):
+        out[i] = _finite(np.exp(_item(a, i)))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sqrt(a, out):
+    for i in range(out.size):
+        out[i] = np.sqrt(_item(a, i))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def _if_else(condition, a, b, out):
     for i in range(out.size):
         c, x, y = _item(condition, i), _item(a, i), _item(b, i)
@@ -177,6 +189,6 @@ KERNELS: dict[str, Callable[..., None]] = {
     "Add": _add, "Sub": _sub, "Mul": _mul, "Div": _div, "Power": _power,
     "SignedPower": _signed_power, "Greater": _greater, "Less": _less, "Gt": _gt, "Ge": _ge,
     "Eq": _eq, "Ne": _ne, "And": _and, "Or": _or, "Not": _not, "Abs": _abs, "Sign": _sign,
-    "Log": _log, "If": _if_else, "Mask": _mask,
+    "Log": _log, "Exp": _exp, "Sqrt": _sqrt, "If": _if_else, "Mask": _mask,
 }  # fmt: skip
 """Kernel per operator: arguments in the operator's order, then `out`."""

@@ -36,6 +36,7 @@ from quant_engine.core.hashing import sha256_json
 from quant_engine.core.panel import Panel
 from quant_engine.features.expressions.errors import ExpressionError
 from quant_engine.features.expressions.evaluate import evaluate
+from quant_engine.features.expressions.fields import OPTIONAL
 from quant_engine.features.expressions.graph import FIELD, Graph
 from quant_engine.features.expressions.parser import parse_expression
 from quant_engine.features.expressions.plan import first_rows, phases
@@ -134,13 +135,14 @@ class Program:
 
     @cached_property
     def fields(self) -> tuple[str, ...]:
-        """Panel fields that the formulas read, in alphabetical order."""
-        return tuple(sorted(n.name for n in self.graph.nodes if n.operator == FIELD))
+        """Panel fields that the formulas must have, in alphabetical order."""
+        return tuple(sorted({field for name in self.names for field in self.fields_of(name)}))
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
         """Panel groups that the formulas read, in alphabetical order."""
-        named = {n.name for n in self.graph.nodes if n.name and n.operator != FIELD}
+        nodes = [self.graph.nodes[i] for root in self.roots for i in self.graph.below(root)]
+        named = {n.name for n in nodes if n.name and n.operator != FIELD}
         return tuple(sorted(named))
 
     @property
@@ -161,6 +163,22 @@ class Program:
     def lookback_of(self, name: str) -> int:
         """Rows, including the newest, that one value of the named formula needs."""
         return self.graph.lookback_sessions(self.roots[self.names.index(name)])
+
+    def fields_of(self, name: str) -> tuple[str, ...]:
+        """Panel fields that the named formula must have, in alphabetical order."""
+        below = self.graph.below(self.roots[self.names.index(name)])
+        read = {self.graph.nodes[i].name for i in below if self.graph.nodes[i].operator == FIELD}
+        return tuple(sorted(read - OPTIONAL))
+
+    def causality_of(self, name: str) -> Causality:
+        """Class of the named formula."""
+        future = self.graph.lookahead_sessions(self.roots[self.names.index(name)])
+        return Causality.RESEARCH_ONLY if future else Causality.CAUSAL
+
+    def part(self, start: int, stop: int) -> Program:
+        """The formulas from position `start` to `stop`; their values are the same bits."""
+        chosen = slice(start, stop)
+        return Program(self.names[chosen], self.texts[chosen], self.roots[chosen], self.graph)
 
     def run(
         self,

@@ -233,6 +233,8 @@ POINTWISE = {
     "Abs(-$x)": lambda x, y: np.abs(x),
     "Sign($x)": lambda x, y: np.sign(x),
     "Log($x)": lambda x, y: np.where(x > 0, np.log(np.abs(x)), np.nan),
+    "Exp($x)": lambda x, y: np.exp(x),
+    "Sqrt($x)": lambda x, y: np.sqrt(x),
     "$x > $y": lambda x, y: blank(x > y, x, y),
     "$x >= $y": lambda x, y: blank(x >= y, x, y),
     "Lt($x, $y)": lambda x, y: blank(x < y, x, y),
@@ -269,6 +271,12 @@ def test_cross_sections(market):
     np.testing.assert_allclose(compute(market, "CsDemean($x)"), demeaned, rtol=1e-9, atol=atol)
     score = demeaned.div(x.std(axis=1), axis=0)
     np.testing.assert_allclose(compute(market, "CsZscore($x)"), score, rtol=1e-9, atol=1e-12)
+    beside = {"CsMean($x)": mean, "CsStd($x)": x.std(axis=1), "CsCount($x)": x.count(axis=1),
+              "CsQuantile($x, 0.3)": x.quantile(0.3, axis=1)}  # fmt: skip
+    for text, want in beside.items():
+        got = compute(market, text)
+        assert (np.nanmax(got, axis=1) == np.nanmin(got, axis=1)).all(), text
+        np.testing.assert_allclose(got[:, 0], want, rtol=1e-9, atol=atol, err_msg=text)
     scaled = 2.5 * x.div(x.abs().sum(axis=1), axis=0)
     np.testing.assert_allclose(compute(market, "CsScale($x, 2.5)"), scaled, rtol=1e-9)
 
@@ -301,7 +309,7 @@ def test_every_operator_is_tested_here():
     written = " ".join(
         [*POINTWISE, *ROLLING, "Quantile Corr Cov Count EMA Ref Delta CsRank CsZscore"]
     )
-    written += " CsDemean CsScale CsNeutralize IndNeutralize"
+    written += " CsDemean CsScale CsNeutralize IndNeutralize CsMean CsStd CsCount CsQuantile"
     signs = {"Add", "Sub", "Mul", "Div", "Gt", "Ge", "Eq", "Ne", "And", "Not"}
     assert not {name for name in OPERATORS if name not in signs and name not in written}
 

@@ -1,0 +1,1 @@
+"""Indicators: functions with a kernel of their own, one module per family."""
