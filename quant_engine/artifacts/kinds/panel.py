@@ -60,13 +60,13 @@ class LabelPanelKind:
     def write(self, value: LabelPanel, folder: Path) -> None:
         """Write the panel and both span vectors."""
         write_panel(value.values, folder)
-        _save(folder / "span_start.npy", value.span_start.astype(np.int64))
-        _save(folder / "span_end.npy", value.span_end.astype(np.int64))
+        save_array(folder / "span_start.npy", value.span_start.astype(np.int64))
+        save_array(folder / "span_end.npy", value.span_end.astype(np.int64))
 
     def read(self, folder: Path) -> LabelPanel:
         """Map the arrays read-only."""
         spans = [
-            _map(folder / name).astype("datetime64[D]")
+            map_array(folder / name).astype("datetime64[D]")
             for name in ("span_start.npy", "span_end.npy")
         ]
         return LabelPanel(read_panel(folder), *spans)
@@ -93,7 +93,7 @@ def write_panel(panel: Panel, folder: Path) -> None:
         "price_basis": panel.price_basis.value,
     }
     (folder / _META).write_bytes(json_bytes(meta))
-    _save(folder / "time.npy", panel.time.values.astype(np.int64))
+    save_array(folder / "time.npy", panel.time.values.astype(np.int64))
     arrays = {
         "fields": panel.fields,
         "masks": panel.masks,
@@ -102,7 +102,7 @@ def write_panel(panel: Panel, folder: Path) -> None:
     for part, table in arrays.items():
         (folder / part).mkdir()
         for number, array in enumerate(table.values()):
-            _save(folder / part / f"{number:04d}.npy", array)
+            save_array(folder / part / f"{number:04d}.npy", array)
 
 
 def read_panel(folder: Path) -> Panel:
@@ -122,24 +122,33 @@ def read_panel(folder: Path) -> Panel:
     unit = "datetime64[D]" if meta["time_kind"] == "session" else "datetime64[us]"
     axis = TimeAxis(
         meta["time_kind"],
-        _map(folder / "time.npy").astype(unit),
+        map_array(folder / "time.npy").astype(unit),
         meta["calendar"],
         meta["bar_seconds"],
     )
     return Panel(
         axis,
         tuple(meta["asset_ids"]),
-        {n: _map(folder / "fields" / f"{i:04d}.npy") for i, n in enumerate(meta["fields"])},
-        {n: _map(folder / "masks" / f"{i:04d}.npy") for i, n in enumerate(meta["masks"])},
+        {n: map_array(folder / "fields" / f"{i:04d}.npy") for i, n in enumerate(meta["fields"])},
+        {n: map_array(folder / "masks" / f"{i:04d}.npy") for i, n in enumerate(meta["masks"])},
         {
-            name: GroupTable(_map(folder / "groups" / f"{i:04d}.npy"), tuple(categories))
+            name: GroupTable(map_array(folder / "groups" / f"{i:04d}.npy"), tuple(categories))
             for i, (name, categories) in enumerate(meta["groups"].items())
         },
         PriceBasis(meta["price_basis"]),
     )
 
 
-def _save(path: Path, array: npt.NDArray[Any]) -> None:
+def save_array(path: Path, array: npt.NDArray[Any]) -> None:
+    """Write one array as a ``.npy`` file.
+
+    Parameters
+    ----------
+    path : Path
+        New file.
+    array : ndarray
+        Any shape and unit; written in C order.
+    """
     plain = np.ascontiguousarray(array)
     # np.save reports a full disk without an error number; a plain write names the cause.
     with path.open("wb") as stream:
@@ -148,7 +157,19 @@ def _save(path: Path, array: npt.NDArray[Any]) -> None:
         stream.write(plain.data)
 
 
-def _map(path: Path) -> npt.NDArray[Any]:
+def map_array(path: Path) -> npt.NDArray[Any]:
+    """Map one ``.npy`` file read-only.
+
+    Parameters
+    ----------
+    path : Path
+        File that :func:`save_array` wrote.
+
+    Returns
+    -------
+    ndarray
+        Shape and unit as written.
+    """
     mapped: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped
 
