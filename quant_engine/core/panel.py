@@ -301,16 +301,28 @@ class Panel:
         """
         names = tuple(self.fields) if fields is None else tuple(fields)
         order = id_order(self.asset_ids)
-        stack = {name: self.field(name)[:, order] for name in names}
+        ordered = bool((order == np.arange(order.size)).all())
+        stack = {n: self.field(n) if ordered else self.field(n)[:, order] for n in names}
         keep = np.zeros(self.shape, dtype=bool)
         for values in stack.values():
             keep |= ~np.isnan(values)
-        row, column = np.nonzero(keep)
-        assets = id_column(self.asset_ids, order)
-        index = pd.MultiIndex.from_arrays(
-            [self.time.index[row], assets[column]], names=list(LONG_INDEX)
+            if keep.all():
+                break
+        cells = np.flatnonzero(keep)
+        row, column = np.divmod(cells, max(self.shape[1], 1))
+        # Levels are sorted and unique already, so nothing has to be found out about the index.
+        index = pd.MultiIndex(
+            [self.time.index, id_column(self.asset_ids, order)],
+            [row, column],
+            names=list(LONG_INDEX),
+            verify_integrity=False,
         )
-        return pd.DataFrame({name: values[row, column] for name, values in stack.items()}, index)
+        whole = cells.size == keep.size
+        columns = {
+            name: values.flatten() if whole else values.reshape(-1)[cells]
+            for name, values in stack.items()
+        }
+        return pd.DataFrame(columns, index, copy=False)
 
     @classmethod
     def from_long(
