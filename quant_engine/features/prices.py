@@ -10,7 +10,7 @@ from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.errors import DataError
 from quant_engine.core.panel import PRICE_FIELDS, Panel, PriceBasis
 
-__all__ = ["cash_dividends", "check_adjusted", "clean_field", "positive_prices", "total_returns"]
+__all__ = ["cash_dividends", "check_adjusted", "positive_prices", "total_returns"]
 
 
 def total_returns(panel: Panel) -> FloatMatrix:
@@ -70,32 +70,6 @@ def positive_prices(values: FloatMatrix) -> FloatMatrix:
     """
     wide = np.asarray(values, dtype=np.float64)
     return np.where(np.isfinite(wide) & (wide > 0.0), wide, np.nan)
-
-
-def clean_field(name: str, values: FloatMatrix) -> FloatMatrix:
-    """A market field as formulas read it.
-
-    Parameters
-    ----------
-    name : str
-        Name of the field.
-    values : ndarray, shape (T, N)
-        Any unit; NaN = missing.
-
-    Returns
-    -------
-    ndarray of float64, shape (T, N)
-        Prices that are not positive and volumes that are negative count as missing.
-
-    Examples
-    --------
-    >>> clean_field("volume", np.array([[0.0, -1.0]])).tolist()
-    [[0.0, nan]]
-    """
-    if name in PRICE_FIELDS:
-        return positive_prices(values)
-    wide = np.asarray(values, dtype=np.float64)
-    return np.where(wide >= 0.0, wide, np.nan) if name == "volume" else wide
 
 
 def check_adjusted(panel: Panel, names: Iterable[str], *, where: str) -> None:

@@ -218,8 +218,9 @@ class _Block:
             function.compute(series, node.numbers, out)
             _blank_infinite(buffer)
         elif node.operator == FIELD:
-            out[0] = read_field(
-                self.work.panel, node.name, first_row=self.work.first_row, columns=self.columns
+            first_row, first_column = self.work.first_row, self.columns.start
+            read_field(
+                self.work.panel, node.name, out[0], first_row=first_row, first_column=first_column
             )
         elif node.operator in KERNELS:
             arguments = [
@@ -319,16 +320,15 @@ def _without_infinity(values: FloatMatrix) -> FloatMatrix:
 
 
 def _fill_page(values: FloatMatrix, page: FloatMatrix, first_column: int = 0) -> None:
-    limit = float(np.finfo(page.dtype).max)
-    _store(values[len(values) - len(page) :], limit, page, first_column)
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _store(values: FloatMatrix, limit: float, page: FloatMatrix, first_column: int) -> None:
-    for t in range(page.shape[0]):
-        for j in range(values.shape[1]):
-            v = values[t, j]
-            page[t, first_column + j] = v if abs(v) <= limit else np.nan
+    target = page[:, first_column : first_column + values.shape[1]]
+    newest = values[len(values) - len(page) :]
+    try:
+        # The processor notices an overflow by itself; looking for one would cost as much again.
+        with np.errstate(over="raise"):
+            np.copyto(target, newest, casting="same_kind")
+    except FloatingPointError:
+        largest = np.finfo(target.dtype).max
+        target[:] = np.where(np.abs(newest) <= largest, newest, np.nan)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

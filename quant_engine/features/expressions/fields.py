@@ -12,10 +12,11 @@ Most names are fields of the panel. Three kinds of names are more than that:
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
 
 from quant_engine.core.arrays import FloatMatrix
-from quant_engine.core.panel import Panel
-from quant_engine.features.prices import cash_dividends, clean_field
+from quant_engine.core.panel import PRICE_FIELDS, Panel
+from quant_engine.features.prices import cash_dividends
 
 __all__ = ["DERIVED", "OPTIONAL", "read_field"]
 
@@ -35,7 +36,9 @@ OPTIONAL = frozenset({"dividend", *MASKS})
 """Names that a panel need not have."""
 
 
-def read_field(panel: Panel, name: str, *, first_row: int, columns: slice) -> FloatMatrix:
+def read_field(
+    panel: Panel, name: str, out: FloatMatrix, *, first_row: int, first_column: int
+) -> None:
     """Part of a field as formulas read it.
 
     Parameters
@@ -44,33 +47,45 @@ def read_field(panel: Panel, name: str, *, first_row: int, columns: slice) -> Fl
         Market panel (T, N).
     name : str
         Field or mask.
-    first_row : int
-        First wanted row.
-    columns : slice
-        Wanted assets.
+    out : ndarray of float64, shape (R, B)
+        Where the rows from `first_row` and the assets from `first_column` go, in the unit of the
+        field; NaN = missing, which includes what is infinite, a price that is not positive and a
+        negative volume.
+    first_row, first_column : int
+        First wanted row and asset.
 
     Returns
     -------
-    ndarray of float64, shape (T - first_row, B)
-        Unit of the field; NaN = missing, which includes what is infinite, a price that is not
-        positive and a negative volume.
+    None
+        `out` is filled.
 
     Examples
     --------
     >>> from quant_engine.core.panel import TimeAxis
     >>> axis = TimeAxis.sessions(["2020-01-02", "2020-01-03"])
     >>> panel = Panel(axis, ("A@US#1",), {"close": np.array([[10.0], [0.0]])})
-    >>> read_field(panel, "close", first_row=0, columns=slice(0, 1)).ravel().tolist()
+    >>> out = np.empty((2, 1))
+    >>> read_field(panel, "close", out, first_row=0, first_column=0)
+    >>> out.ravel().tolist()
     [10.0, nan]
-    >>> read_field(panel, "member", first_row=1, columns=slice(0, 1)).tolist()
-    [[1.0]]
     """
-    rows = slice(first_row, None)
+    rows = slice(first_row, first_row + out.shape[0])
+    columns = slice(first_column, first_column + out.shape[1])
     if name in MASKS:
-        mask = panel.masks.get(name)
-        shape = (panel.shape[0] - first_row, len(range(panel.shape[1])[columns]))
-        return np.ones(shape) if mask is None else mask[rows, columns].astype(np.float64)
-    if name == "dividend":
-        return cash_dividends(panel, rows, columns)
-    values = clean_field(name, panel.field(name)[rows, columns])
-    return np.where(np.isfinite(values), values, np.nan)
+        out[:] = panel.masks[name][rows, columns] if name in panel.masks else 1.0
+    elif name == "dividend":
+        out[:] = cash_dividends(panel, rows, columns)
+    else:
+        lowest = _SMALLEST_PRICE if name in PRICE_FIELDS else 0.0 if name == "volume" else -np.inf
+        _copy_present(panel.field(name)[rows, columns], lowest, out)
+
+
+_SMALLEST_PRICE = float(np.nextafter(0.0, 1.0))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _copy_present(values: FloatMatrix, lowest: float, out: FloatMatrix) -> None:
+    for t in range(out.shape[0]):
+        for j in range(out.shape[1]):
+            v = np.float64(values[t, j])
+            out[t, j] = v if (abs(v) < np.inf) & (v >= lowest) else np.nan
