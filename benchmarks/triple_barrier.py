@@ -4,7 +4,7 @@
 2. ``time_ours`` parses, groups and labels a million events, on bars and on closes, in two orders:
    session by session, as a panel gives them, and shuffled.
 3. ``by_pandas`` and ``by_numpy`` label a subset event by event; every label has to be the same.
-4. ``by_peer`` labels a subset of one asset with mlfinpy on closes where that is installed.
+4. ``by_peer`` labels a subset of one asset with mlfinpy on closes, in its own environment.
 
 Laying prices out once per panel (`price_paths`) is timed by itself; a second set of events on the
 same panel does not pay for it again. Run ``python benchmarks/triple_barrier.py``. Measurement code
@@ -14,9 +14,11 @@ outside the package.
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -34,6 +36,8 @@ from quant_engine.features.barriers import (
     barrier_labels,
 )
 
+PEER = Path(__file__).parents[1] / ".peers" / "mlfinpy" / "bin" / "python"
+PEER_SCRIPT = Path(__file__).parent / "peers" / "mlfinpy_labels.py"
 N_ASSETS, N_SESSIONS = 800, 3_500
 HOLDING, MULTIPLE, TARGET = 20, 2.0, 0.02
 BARS = BarrierConfig(holding_bars=HOLDING)
@@ -133,22 +137,15 @@ def by_pandas(panel: Panel, events, config: BarrierConfig) -> tuple[np.ndarray, 
 
 
 def by_peer(panel: Panel, n_events: int) -> float | None:
-    """Seconds per event of mlfinpy (first touches and bins), None where it is not installed."""
-    if importlib.util.find_spec("mlfinpy") is None:
+    """CPU seconds per event of mlfinpy (first touches and bins), None where it is not installed."""
+    if not PEER.exists():
         return None
-    from mlfinpy.labeling import add_vertical_barrier, get_bins, get_events
-
-    index = panel.time.index.as_unit("ns")
-    close = pd.Series(panel.field("close")[:, 0], index=index)
-    when = index[:n_events]
-    start = time.process_time()
-    vertical = add_vertical_barrier(when, close, num_days=28)
-    found = get_events(
-        close, when, [MULTIPLE, MULTIPLE], pd.Series(TARGET, index=when), 0.0, 1, vertical,
-        verbose=False,
-    )  # fmt: skip
-    get_bins(found, close)
-    return (time.process_time() - start) / n_events
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "close.csv"
+        pd.Series(panel.field("close")[:, 0], panel.time.index, name="close").to_csv(path)
+        command = [PEER, PEER_SCRIPT, path, str(n_events), str(MULTIPLE), str(TARGET)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout.strip().splitlines()[-1]) / n_events
 
 
 def same(ours: BarrierLabels, theirs: tuple[np.ndarray, np.ndarray]) -> bool:
@@ -195,7 +192,7 @@ def main() -> None:
             )
     peer = by_peer(panel, options.subset)
     if peer is None:
-        print("mlfinpy: peer absent")
+        print("mlfinpy: peer absent, sh benchmarks/peers/install.sh")
     else:
         print(
             f"mlfinpy on closes: {peer * options.events:.0f} s per {options.events:,}, "
