@@ -40,10 +40,25 @@ _MANIFEST, _RECORD, _PAYLOAD, _TEMPORARY = "manifest.json", "record.json", "payl
 class ArtifactKind(Protocol[ValueT]):
     """The one owner of a kind's layout: columns, dtypes, units, read, write, migrate."""
 
-    name: str
-    schema_version: int
-    packages: tuple[str, ...]
-    signed: bool
+    @property
+    def name(self) -> str:
+        """Name of the kind, which is also its folder."""
+        ...
+
+    @property
+    def schema_version(self) -> int:
+        """Version of the layout."""
+        ...
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Packages whose sources determine the content."""
+        ...
+
+    @property
+    def signed(self) -> bool:
+        """Whether a record of this kind must carry a signature."""
+        ...
 
     def write(self, value: ValueT, folder: Path) -> None:
         """Write the payload files of a value into an empty folder."""

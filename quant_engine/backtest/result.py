@@ -14,10 +14,10 @@ from pandas.api.extensions import ExtensionArray
 from quant_engine.backtest.config import BacktestConfig
 from quant_engine.backtest.inputs import Signals
 from quant_engine.backtest.kernel import DAILY_COLUMNS, REASONS, STATUSES, Run
-from quant_engine.backtest.performance import trailing_beta
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.panel import Panel, PriceBasis
 from quant_engine.core.units import BPS_PER_UNIT
+from quant_engine.stats.trailing_beta import trailing_beta
 
 DAILY_RESULT_COLUMNS = (
     "equity",

@@ -80,8 +80,9 @@ def _top(text: str) -> float:
 def _work(args: argparse.Namespace) -> Outcome:
     from quant_engine.workflows.backtest import BacktestRequest, run_backtest
     from quant_engine.workflows.config import TrainConfig
+    from quant_engine.workflows.factor_config import SECTIONS as FACTOR_SECTIONS
 
-    overrides = overrides_of(args, foreign=TrainConfig.model_fields)
+    overrides = overrides_of(args, foreign=(*TrainConfig.model_fields, *FACTOR_SECTIONS))
     put(overrides, "backtest.portfolio.mode", args.mode)
     if args.top is not None:
         is_share = args.top < 1

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quant_engine.cli import backtest, predict, retrain, train
+from quant_engine.cli import audit, backtest, factors, features, predict, retrain, train
 from quant_engine.cli.flags import add_run_flags, make_parser
 from quant_engine.cli.run import execute
 from quant_engine.cli.setup import open_workspace, pairs
@@ -207,10 +207,13 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train.main, "market data to a trained, versioned model"),
     "predict": (predict.main, "latest bars to ranked predictions"),
     "backtest": (backtest.main, "out-of-sample predictions to a costed backtest and tear sheet"),
+    "factors": (factors.main, "factor report, composite ranking, gain of a block of features"),
     "retrain": (retrain.main, "triggers, versions, rollback"),
+    "features": (features.main, "snapshots of features as known at an instant, and their drift"),
     "warm-up": (warm_up, "compile the numerical kernels before they are needed"),
     "reconcile": (reconcile, "compare vendors of the same bars and merge them by rank"),
     "rebuild-sidecars": (rebuild_sidecars, "write lost sidecars of the bar cache again"),
+    "audit": (audit.main, "change the future and see whether anything of the past moves"),
     "ledger": (ledger, "every configuration ever evaluated, and what verdicts used"),
     "qualify": (qualify, "put a backtest before the gates of its track"),
     "promote": (promote, "move a strategy that passed into a tier"),

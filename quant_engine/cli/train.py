@@ -19,6 +19,12 @@ from quant_engine.cli.setup import open_workspace, put, put_data_flags
 if TYPE_CHECKING:
     from quant_engine.workflows.outcome import Outcome
 
+LABELS = (
+    *("ret", "excess", "sector_excess", "beta_residual", "rank_gaussian", "cost_aware"),
+    *("barrier_ret", "barrier", "meta"),
+)
+"""Names of ``features.training_labels.FORMS``, written out so that ``--help`` loads nothing."""
+
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
@@ -30,6 +36,12 @@ def parser() -> argparse.ArgumentParser:
     add_data_flags(result)
     model = result.add_argument_group("model")
     model.add_argument("--horizon", type=int, metavar="H", help="label horizon in sessions (10)")
+    model.add_argument(
+        "--label",
+        choices=LABELS,
+        metavar="FORM",
+        help=f"form of the label to learn (excess): {', '.join(LABELS)}",
+    )
     model.add_argument("--features", metavar="SET", help="feature set from specs/features")
     model.add_argument(
         "--feature-mode", choices=("core", "full"), help="the shipped core or full price set"
@@ -60,10 +72,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _work(args: argparse.Namespace) -> Outcome:
     from quant_engine.workflows.backtest import SECTIONS as BACKTEST_SECTIONS
     from quant_engine.workflows.config import RECENCY_DECAY_PER_DAY, resolve_train_config
+    from quant_engine.workflows.factor_config import SECTIONS as FACTOR_SECTIONS
     from quant_engine.workflows.train import train
 
-    overrides = overrides_of(args, foreign=BACKTEST_SECTIONS)
+    overrides = overrides_of(args, foreign=(*BACKTEST_SECTIONS, *FACTOR_SECTIONS))
     put(overrides, "labels.horizon_sessions", args.horizon)
+    put(overrides, "target", args.label)
     put(overrides, "seed", args.seed)
     put(overrides, "feature_set", args.features)
     if args.feature_mode is not None:

@@ -311,12 +311,9 @@ class Panel:
         cells = np.flatnonzero(keep)
         row, column = np.divmod(cells, max(self.shape[1], 1))
         # Levels are sorted and unique already, so nothing has to be found out about the index.
-        index = pd.MultiIndex(
-            [self.time.index, id_column(self.asset_ids, order)],
-            [row, column],
-            names=list(LONG_INDEX),
-            verify_integrity=False,
-        )
+        levels: Any = [self.time.index, id_column(self.asset_ids, order)]
+        codes: Any = [row, column]
+        index = pd.MultiIndex(levels, codes, names=list(LONG_INDEX), verify_integrity=False)
         whole = cells.size == keep.size
         columns = {
             name: values.flatten() if whole else values.reshape(-1)[cells]

@@ -15,6 +15,7 @@ from quant_engine.execution.costs import (
 )
 from quant_engine.execution.delistings import Delistings, TerminalReturns, parse_delistings
 from quant_engine.execution.fills import fill_fraction, trailing_adv
+from quant_engine.execution.round_trip import round_trip_costs
 
 __all__ = [
     "ContractDifference",
@@ -28,6 +29,7 @@ __all__ = [
     "impact_cost",
     "parse_delistings",
     "participation_frac",
+    "round_trip_costs",
     "spread_cost",
     "trailing_adv",
 ]

@@ -55,6 +55,12 @@ class ExecutionContract(FrozenConfig):
         open after a gap.
     terminal : TerminalReturns
         What a delisting pays where nobody says.
+    direction : {"score", "primary"}
+        Whether a high score means the asset itself, or that the side of a primary signal is right.
+        Left out of the content, and so of the id, where it is the score.
+    costs : str
+        Digest of the cost profile that the label is net of. Empty = gross: nothing is promised
+        about costs, and every profile keeps it. Left out of the content where empty.
 
     Examples
     --------
@@ -71,6 +77,10 @@ class ExecutionContract(FrozenConfig):
     entry_price: Literal["open", "close"] = "open"
     exit_price: Literal["open", "close", "barrier"] = "open"
     terminal: TerminalReturns = TerminalReturns()
+    direction: Literal["score", "primary"] = Field(
+        default="score", exclude_if=lambda value: value == "score"
+    )
+    costs: str = Field(default="", exclude_if=lambda text: not text)
 
     def contract_id(self) -> str:
         """Digest of the terms (64 hexadecimal characters)."""
@@ -89,12 +99,19 @@ class ExecutionContract(FrozenConfig):
         tuple of ContractDifference
             Empty when both are the same.
         """
-        promised, kept = self.content(), fills.content()
+        promised, kept = self._terms(), fills._terms()
+        if not self.costs:
+            del promised["costs"]
         return tuple(
             ContractDifference(term, promised[term], kept[term])
             for term in promised
             if promised[term] != kept[term]
         )
+
+    def _terms(self) -> dict[str, object]:
+        """All terms as plain values, those that the content leaves out included."""
+        content = self.content()
+        return {name: content.get(name, getattr(self, name)) for name in type(self).model_fields}
 
     def require_kept(self, fills: ExecutionContract, *, except_terms: Collection[str] = ()) -> None:
         """Refuse fills that do not keep this contract.

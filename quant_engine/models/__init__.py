@@ -5,7 +5,7 @@ hand in panels and frozen configurations and get values back; nothing here touch
 """
 
 from quant_engine.models.config import MapConfig, MemberConfig, ModelConfig, QualityConfig
-from quant_engine.models.inputs import FeatureSchema, ModelFeatures
+from quant_engine.models.inputs import FeatureSchema, ModelFeatures, RowWeights, Target
 from quant_engine.models.learners import LEARNERS
 from quant_engine.models.model import FittedModel
 from quant_engine.models.predictor import Predictions, predict
@@ -28,8 +28,10 @@ __all__ = [
     "QualityVerdict",
     "Ridge",
     "RidgeParams",
+    "RowWeights",
     "ShallowTrees",
     "ShallowTreesParams",
+    "Target",
     "TrainResult",
     "dump",
     "load",

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from quant_engine.core.errors import InsufficientHistoryError
 from quant_engine.models.config import ModelConfig
+from quant_engine.models.inputs import RowWeights
 from quant_engine.models.learners import FittedLearner, build_learner
 from quant_engine.models.matrix import Sessions, row_numbers
 
@@ -40,6 +41,8 @@ class FitTask:
         Return the fitted members as bytes.
     config : ModelConfig
         Learners, weights, sampling.
+    weigh : RowWeights or None
+        Weights of the train rows beside the recency weight.
     """
 
     name: str
@@ -47,6 +50,7 @@ class FitTask:
     predict: Sessions
     keep_members: bool
     config: ModelConfig
+    weigh: RowWeights | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +93,9 @@ def fit_task(shared: Mapping[str, npt.NDArray[Any]], task: FitTask) -> FitResult
     ----------
     shared : mapping of str to ndarray
         ``x`` float32 (R, P) without NaN; ``y`` float64 (R,) transformed target, NaN = no label;
-        ``offsets`` int64 (T + 1,); ``day`` int64 (T,) calendar day number of each session.
+        ``offsets`` int64 (T + 1,); ``day`` int64 (T,) calendar day number of each session. Where
+        the task weighs rows: ``asset``, ``label_first``, ``label_last`` int64 (R,), column of each
+        row and session positions of entry and exit of its label.
     task : FitTask
         What to do.
 
@@ -115,7 +121,7 @@ def fit_task(shared: Mapping[str, npt.NDArray[Any]], task: FitTask) -> FitResult
         )
     session = np.searchsorted(offsets, rows, side="right") - 1
     train_sessions = np.unique(session)
-    fitted = _fit_members(shared, rows, session, config)
+    fitted = _fit_members(shared, rows, session, task)
     predict_rows = row_numbers(offsets, task.predict)
     # A fit that predicts nothing has no out-of-sample figure to compare an in-sample one with.
     sampled = _evenly(train_sessions, config.max_in_sample_sessions if len(predict_rows) else 0)
@@ -139,14 +145,19 @@ def _fit_members(
     shared: Mapping[str, npt.NDArray[Any]],
     rows: npt.NDArray[np.int64],
     session: npt.NDArray[np.int64],
-    config: ModelConfig,
+    task: FitTask,
 ) -> dict[str, FittedLearner]:
     """Fit every member on the same rows."""
+    config = task.config
     x, y = _take(shared["x"], rows), _take(shared["y"], rows)
     weight = None
     if config.recency_decay_per_day > 0.0:
         day = shared["day"][session]
         weight = np.exp(-config.recency_decay_per_day * (day[-1] - day))
+    if task.weigh is not None:
+        spans = (shared[name][rows] for name in ("label_first", "label_last", "asset"))
+        own = task.weigh(*spans, n_bars=len(shared["day"]))
+        weight = own if weight is None else weight * own
     return {member.column: build_learner(member).fit(x, y, weight) for member in config.members}
 
 

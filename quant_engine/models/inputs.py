@@ -8,17 +8,67 @@ scales intervals and is no input of a learner.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import model_validator
 
-from quant_engine.core.arrays import BoolMatrix, FloatMatrix
+from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.causality import Causality
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import LookAheadError, SchemaMismatchError
 from quant_engine.core.panel import Panel
 
-__all__ = ["FeatureSchema", "ModelFeatures"]
+__all__ = ["FeatureSchema", "ModelFeatures", "RowWeights", "Target"]
+
+
+class RowWeights(Protocol):
+    """Weighs the labels of one training window; must be picklable."""
+
+    def __call__(
+        self,
+        first: npt.NDArray[np.int64],
+        last: npt.NDArray[np.int64],
+        asset: npt.NDArray[np.int64],
+        *,
+        n_bars: int,
+    ) -> FloatVector:
+        """Return one weight of at least 0 per label, from rows of entry and exit, oldest first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a model learns, what its predictions are measured by, and how rows count.
+
+    Parameters
+    ----------
+    learned : str
+        Label field that the learners fit.
+    outcome : str
+        Label field of figures, expected returns and intervals, fraction.
+    exit_field : str
+        Field with the sessions from decision to exit of each single label; empty where all labels
+        of a row end with its span. Read for `weigh` only: purging goes by the spans of rows.
+    weigh : RowWeights or None
+        Weights of the rows of a training window; None = all the same.
+
+    Examples
+    --------
+    >>> Target.of("fwd_ret_5s").outcome
+    'fwd_ret_5s'
+    """
+
+    learned: str
+    outcome: str
+    exit_field: str = ""
+    weigh: RowWeights | None = None
+
+    @classmethod
+    def of(cls, target: str | Target) -> Target:
+        """Read a field name as a target that is learned and measured alike."""
+        return target if isinstance(target, Target) else cls(target, target)
 
 
 class FeatureSchema(FrozenConfig):

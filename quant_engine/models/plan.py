@@ -15,6 +15,7 @@ from quant_engine.core.errors import ConfigError, LookAheadError
 from quant_engine.core.panel import LabelPanel
 from quant_engine.models.config import ModelConfig
 from quant_engine.models.fitting import FitTask
+from quant_engine.models.inputs import RowWeights
 from quant_engine.models.matrix import Sessions
 from quant_engine.stats.splits import Fold
 
@@ -110,6 +111,7 @@ def fit_tasks(
     *,
     labels: LabelPanel,
     labelled_rows: npt.NDArray[np.int64],
+    weigh: RowWeights | None = None,
 ) -> list[FitTask]:
     """List every fit, largest first so that parallel workers finish together.
 
@@ -123,6 +125,8 @@ def fit_tasks(
         Spans of every session.
     labelled_rows : ndarray of int64, shape (T,)
         Usable rows with a label per session.
+    weigh : RowWeights, optional
+        Passed on.
 
     Returns
     -------
@@ -131,13 +135,14 @@ def fit_tasks(
     """
     everything = np.flatnonzero(labelled_rows)
     nothing = np.empty(0, dtype=np.int64)
-    tasks = [FitTask(FINAL, everything, nothing, True, config)]
+    tasks = [FitTask(FINAL, everything, nothing, True, config, weigh)]
     tasks += [
-        FitTask(fold_name(fold), fold.train, fold.test, False, config) for fold in folds[::-1]
+        FitTask(fold_name(fold), fold.train, fold.test, False, config, weigh)
+        for fold in folds[::-1]
     ]
     train, predict = _warmup(folds[0], labels, config.maps.warmup_frac)
     if len(predict) and labelled_rows[train].sum() >= config.min_train_rows:
-        tasks.append(FitTask(WARMUP, train, predict, False, config))
+        tasks.append(FitTask(WARMUP, train, predict, False, config, weigh))
     return tasks
 
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import lightgbm as lgb
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from quant_engine.core.errors import SchemaMismatchError
@@ -36,10 +37,10 @@ from quant_engine.models.evaluation import (
     overall_figures,
 )
 from quant_engine.models.fitting import FitResult, fit_task
-from quant_engine.models.inputs import ModelFeatures
+from quant_engine.models.inputs import ModelFeatures, Target
 from quant_engine.models.learners import LEARNERS, build_learner
 from quant_engine.models.maps import ScoreMaps
-from quant_engine.models.matrix import Sessions, build_rows, transform_target
+from quant_engine.models.matrix import RowMatrix, Sessions, build_rows, transform_target
 from quant_engine.models.model import FittedModel, FoldWindow, TrainingRecord
 from quant_engine.models.plan import (
     FINAL,
@@ -88,7 +89,7 @@ def train(
     features: ModelFeatures,
     labels: LabelPanel,
     *,
-    target: str,
+    target: str | Target,
     folds: Sequence[Fold],
     config: ModelConfig,
     executor: Executor | None = None,
@@ -102,8 +103,9 @@ def train(
         Feature panel (T, N), NaN = missing; masks; trailing volatility (T, N), fraction.
     labels : LabelPanel
         Labels on the same axes, fraction, NaN = none; spans say what each session's label needs.
-    target : str
-        Label field to predict.
+    target : str or Target
+        Label field to predict; a Target tells apart what is learned and what is measured, and may
+        weigh the rows.
     folds : sequence of Fold
         Plan of ``stats.splits.walk_forward``: development folds, then at most one holdout.
     config : ModelConfig
@@ -159,18 +161,23 @@ def train(
     for member in config.members:
         build_learner(member)
     check_folds(labels, folds)
-    label = np.asarray(labels.values.field(target), dtype=np.float64)
+    wanted = Target.of(target)
+    learned, label = (
+        np.asarray(labels.values.field(name), dtype=np.float64)
+        for name in (wanted.learned, wanted.outcome)
+    )
     with progress.stage("row matrix", 1) as stage:
         rows = build_rows(features, config)
-        y = transform_target(label, rows, config)
+        y = transform_target(learned, rows, config)
         stage.advance()
     labelled = np.bincount(rows.session[~np.isnan(y)], minlength=len(label))
-    tasks = fit_tasks(folds, config, labels=labels, labelled_rows=labelled)
+    tasks = fit_tasks(folds, config, labels=labels, labelled_rows=labelled, weigh=wanted.weigh)
     shared = {
         "x": rows.x,
         "y": y,
         "offsets": rows.offsets,
         "day": labels.values.time.values.astype("datetime64[D]").astype(np.int64),
+        **({} if wanted.weigh is None else _label_rows(labels, rows, wanted.exit_field)),
     }
     with progress.stage("model fits", len(tasks)) as stage:
         results = (executor or SerialExecutor()).map(
@@ -186,7 +193,9 @@ def train(
     )
     numbered = [(o.fold.number, o.fit) for o in outcomes]
     return TrainResult(
-        model=_final_model(features, target, fits[FINAL], folds=folds, maps=maps, config=config),
+        model=_final_model(
+            features, wanted.learned, fits[FINAL], folds=folds, maps=maps, config=config
+        ),
         oos=oos_frame(outcomes, features.panel, rows=rows),
         folds=fold_table(outcomes, features.panel, config=config),
         importance=importance_frame(
@@ -268,6 +277,22 @@ def _final_model(
             learner_library=f"lightgbm {lgb.__version__}",
         ),
     )
+
+
+def _label_rows(
+    labels: LabelPanel, rows: RowMatrix, exit_field: str
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Positions of entry and exit of the label of each row; -1 where the row has no span."""
+    sessions = labels.values.time.values
+    known = ~np.isnat(labels.span_end)
+    first, last = (
+        np.where(known, np.searchsorted(sessions, span), -1)[rows.session]
+        for span in (labels.span_start, labels.span_end)
+    )
+    if exit_field:
+        held = labels.values.field(exit_field)[rows.session, rows.asset]
+        last = np.where(np.isnan(held), -1, rows.session + np.nan_to_num(held)).astype(np.int64)
+    return {"label_first": first, "label_last": last, "asset": rows.asset.astype(np.int64)}
 
 
 def _check_axes(features: ModelFeatures, labels: LabelPanel) -> None:

@@ -1,4 +1,4 @@
-"""From artifacts to the tear sheet's data: the only module of reports that reads the store."""
+"""From artifacts to the data of a page: the only module of reports that reads the store."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pandas as pd
 
 from quant_engine.artifacts.kinds.backtest import BACKTEST, TRADES, VALIDATION
 from quant_engine.artifacts.kinds.bundle import Bundle
+from quant_engine.artifacts.kinds.factor_report import FACTOR_REPORT
 from quant_engine.artifacts.kinds.market import MARKET, QUALITY
 from quant_engine.artifacts.kinds.training import TRAINING_REPORT
 from quant_engine.artifacts.lineage import lineage
@@ -17,6 +18,7 @@ from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.artifacts.store import ArtifactStore
 from quant_engine.core.ids import ticker_of
 from quant_engine.core.units import BPS_PER_UNIT
+from quant_engine.reports.factor_data import FactorPageData
 from quant_engine.reports.tearsheet_data import (
     COST_KINDS,
     FRAMES,
@@ -128,6 +130,61 @@ def load_tearsheet(store: ArtifactStore, sources: TearSheetSources) -> TearSheet
         lineage=_lineage(store, refs["validation"]),
         warnings=_warnings(validation),
         absent=_absences(facts),
+    )
+
+
+@dataclass(frozen=True)
+class FactorSources:
+    """Which artifacts and facts a factor page is made from.
+
+    Parameters
+    ----------
+    refs : mapping of str to ArtifactRef
+        Roles ``market`` and ``report``.
+    title : str
+        Heading.
+    run_id : str
+        Shown in the header.
+    n_trials : int
+        Factor trials ever recorded on the source of data.
+    """
+
+    refs: Mapping[str, ArtifactRef]
+    title: str
+    run_id: str
+    n_trials: int
+
+
+def load_factor_page(store: ArtifactStore, sources: FactorSources) -> FactorPageData:
+    """Read a factor report and arrange it for its page.
+
+    Parameters
+    ----------
+    store : ArtifactStore
+        Where the artifacts lie.
+    sources : FactorSources
+        Which ones.
+
+    Returns
+    -------
+    FactorPageData
+        Tables as stored.
+    """
+    report = store.read(FACTOR_REPORT, sources.refs["report"])
+    market = store.read(MARKET, sources.refs["market"])
+    manifest = store.manifest(sources.refs["report"])
+    return FactorPageData(
+        title=sources.title,
+        run_id=sources.run_id,
+        as_of=manifest.provenance.as_of,
+        config_id=manifest.config_sha256,
+        code_digest=manifest.code_digest,
+        track=manifest.provenance.track,
+        dataset=_dataset(market.documents["facts"], market, manifest.provenance.dataset),
+        facts=report.documents["facts"],
+        tables=report.tables,
+        n_trials=sources.n_trials,
+        lineage=_lineage(store, sources.refs["report"]),
     )
 
 

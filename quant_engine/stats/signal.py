@@ -13,14 +13,21 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from quant_engine.core.arrays import FloatMatrix, TimeVector
+from quant_engine.core.arrays import BoolMatrix, FloatMatrix, TimeVector
 from quant_engine.core.errors import ConfigError
 from quant_engine.core.units import BPS_PER_UNIT
 from quant_engine.stats.checks import check_same_shape, parse_matrix
 from quant_engine.stats.hac import known_mean, newey_west_or_nan
 from quant_engine.stats.ic import ic_by_date
 
-__all__ = ["ic_by_horizon", "ic_by_year", "ic_table", "quantile_by_date", "quantile_table"]
+__all__ = [
+    "ic_by_horizon",
+    "ic_by_year",
+    "ic_table",
+    "quantile_by_date",
+    "quantile_groups",
+    "quantile_table",
+]
 
 MIN_TESTED = 10
 """Dates below which a mean gets no t-statistic."""
@@ -148,18 +155,11 @@ def quantile_by_date(
     ...                  min_assets=2).round(2).tolist()
     [[0.15, 0.35]]
     """
-    if n_quantiles < 2:
-        raise ConfigError("n_quantiles", wanted="at least 2", got=n_quantiles, hint="Use 5 or 10.")
     score, outcome = parse_matrix("scores", scores), parse_matrix("outcomes", outcomes)
     check_same_shape("scores", score, "outcomes", outcome)
     both = ~(np.isnan(score) | np.isnan(outcome))
-    count = both.sum(axis=1)
-    order = np.argsort(np.where(both, score, np.inf), axis=1, kind="stable")
+    order, group, enough = _sorted_groups(score, both, n_quantiles, min_assets)
     sorted_outcome = np.take_along_axis(np.where(both, outcome, 0.0), order, axis=1)
-    position = np.arange(score.shape[1])[None, :]
-    enough = count >= max(min_assets, n_quantiles)
-    group = np.minimum(position * n_quantiles // np.maximum(count, 1)[:, None], n_quantiles)
-    group = np.where(position < count[:, None], group, n_quantiles)
     result = np.full((score.shape[0], n_quantiles), np.nan)
     for number in range(n_quantiles):
         chosen = group == number
@@ -167,6 +167,44 @@ def quantile_by_date(
             mean = np.where(chosen, sorted_outcome, 0.0).sum(axis=1) / chosen.sum(axis=1)
         result[enough, number] = mean[enough]
     return result
+
+
+def quantile_groups(
+    scores: npt.ArrayLike, *, n_quantiles: int, min_assets: int = 10
+) -> npt.NDArray[np.int64]:
+    """Quantile of each name by its score, as :func:`quantile_by_date` cuts them.
+
+    Parameters
+    ----------
+    scores : array-like, shape (T, N)
+        NaN = no score.
+    n_quantiles : int
+        Groups, at least 2.
+    min_assets : int
+        Names that a session needs, never fewer than one per group.
+
+    Returns
+    -------
+    ndarray of int64, shape (T, N)
+        0 (lowest scores) to ``n_quantiles - 1``; -1 without a score, or on a session with too few.
+
+    Raises
+    ------
+    ConfigError
+        Fewer than 2 quantiles.
+    DataError
+        Not a two-dimensional array of numbers.
+
+    Examples
+    --------
+    >>> quantile_groups([[4.0, 3.0, float("nan"), 1.0, 2.0]], n_quantiles=2, min_assets=2).tolist()
+    [[1, 1, -1, 0, 0]]
+    """
+    score = parse_matrix("scores", scores)
+    order, group, enough = _sorted_groups(score, ~np.isnan(score), n_quantiles, min_assets)
+    placed = np.empty_like(group)
+    np.put_along_axis(placed, order, group, axis=1)
+    return np.where((placed < n_quantiles) & enough[:, None], placed, -1)
 
 
 def quantile_table(by_date: FloatMatrix, *, lags: int) -> pd.DataFrame:
@@ -196,3 +234,20 @@ def quantile_table(by_date: FloatMatrix, *, lags: int) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows, columns=["quantile", "mean_fwd_return_bps", "std_error_bps"])
+
+
+def _sorted_groups(
+    score: FloatMatrix, known: BoolMatrix, n_quantiles: int, min_assets: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Columns in the order of the score, the group of each place, and sessions with enough names.
+
+    Places of names that are not known come last, in group ``n_quantiles``.
+    """
+    if n_quantiles < 2:
+        raise ConfigError("n_quantiles", wanted="at least 2", got=n_quantiles, hint="Use 5 or 10.")
+    count = known.sum(axis=1)
+    order = np.argsort(np.where(known, score, np.inf), axis=1, kind="stable")
+    position = np.arange(score.shape[1])[None, :]
+    group = position * n_quantiles // np.maximum(count, 1)[:, None]
+    group = np.where(position < count[:, None], group, n_quantiles)
+    return order, group, count >= max(min_assets, n_quantiles)

@@ -27,10 +27,12 @@ from quant_engine.core.arrays import TimeVector
 from quant_engine.core.errors import ConfigError
 from quant_engine.core.panel import Panel
 from quant_engine.testing.errors import ConformanceError, LeakFoundError
+from quant_engine.testing.findings import iso
 from quant_engine.testing.outputs import Labelled, Output, first_difference, labelled
 from quant_engine.testing.poison import poison_future
 
 MIN_ROWS = 10
+"""Rows that are compared at least; fewer miss limits taken from the whole sample."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def assert_prefix_invariant(
         versions = {"prefix": panel.rows(0, cut + 1)}
         versions["poison"] = poison_future(panel, cut=cut, seed=seed + cut)
         for detector, changed in versions.items():
-            outcome = _run(fn, changed, name, f"{detector} at cut {_iso(times[cut])}")
+            outcome = _run(fn, changed, name, f"{detector} at cut {iso(times[cut])}")
             _demand(name, detector, baseline, outcome, compared)
         for field, count in baseline.counts(compared[0], compared[-1]).items():
             counts[field] += count
@@ -222,7 +224,7 @@ def _demand(
     if found is None:
         return
     field, time, asset, old, new = found
-    difference = Difference(detector, field, _iso(time), asset, _iso(compared[-1]), old, new)
+    difference = Difference(detector, field, iso(time), asset, iso(compared[-1]), old, new)
     if detector == "repeat":
         raise ConformanceError.broken(
             name,
@@ -254,8 +256,3 @@ def _check_cuts(panel: Panel, cuts: Sequence[int], rows: int) -> None:
             got=outside or "none",
             hint="A cut needs enough rows before it and one after it.",
         )
-
-
-def _iso(time: np.datetime64) -> str:
-    text = str(time.astype("datetime64[s]"))
-    return text.removesuffix("T00:00:00")

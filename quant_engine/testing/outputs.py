@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -113,27 +113,82 @@ def first_difference(
         (field, time, asset, value before, value after); None when all bits agree. A value is None
         where its output has no such row, column or field.
     """
-    assets = tuple(dict.fromkeys((*before.assets, *after.assets)))
-    times = np.union1d(before.times, after.times)
-    times = times[(times >= first) & (times <= last)]
     found: list[tuple[int, int, int]] = []
-    names = list(dict.fromkeys((*before.fields, *after.fields)))
-    columns = {}
-    for number, name in enumerate(names):
-        pair = [_on_grid(side, name, times, assets) for side in (before, after)]
-        columns[name] = pair
-        differing = _differing(*pair)
-        if differing.any():
-            row, column = np.argwhere(differing)[0]
-            found.append((int(row), number, int(column)))
+    changed = list(differences(before, after, first=first, last=last))
+    for number, difference in enumerate(changed):
+        row, column = np.argwhere(difference.cells)[0]
+        found.append((int(row), number, int(column)))
     if not found:
         return None
     row, number, column = min(found)
-    values = [
-        array[row, column] if present[row, column] else None
-        for array, present in columns[names[number]]
-    ]
-    return names[number], times[row], assets[column], *values
+    values = changed[number].values(row, column)
+    return (
+        changed[number].field,
+        changed[number].times[row],
+        changed[number].assets[column],
+        *values,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class FieldDifference:
+    """Where one field of two outputs differs, on common times and assets.
+
+    Parameters
+    ----------
+    field : str
+        Name.
+    times : ndarray of datetime64[us], shape (T,)
+        Compared times.
+    assets : tuple of str
+        The N columns of both outputs.
+    cells : ndarray of bool, shape (T, N)
+        True where a bit differs; at least one is.
+    before, after : tuple of ndarray, each of shape (T, N)
+        Values, and where there is a row.
+    """
+
+    field: str
+    times: TimeVector
+    assets: tuple[str, ...]
+    cells: npt.NDArray[np.bool_]
+    before: _Cells
+    after: _Cells
+
+    def values(self, row: int, column: int) -> tuple[object, object]:
+        """Value before and after; None where an output has no such row, column or field."""
+        before, after = (
+            array[row, column] if present[row, column] else None
+            for array, present in (self.before, self.after)
+        )
+        return before, after
+
+
+def differences(
+    before: Labelled, after: Labelled, *, first: np.datetime64, last: np.datetime64
+) -> Iterator[FieldDifference]:
+    """Compare two outputs field by field, in the order of the fields.
+
+    Parameters
+    ----------
+    before, after : Labelled
+        The outputs.
+    first, last : datetime64
+        Closed range of times that is compared.
+
+    Yields
+    ------
+    FieldDifference
+        For every field in which a bit differs; NaN equals NaN.
+    """
+    assets = tuple(dict.fromkeys((*before.assets, *after.assets)))
+    times = np.union1d(before.times, after.times)
+    times = times[(times >= first) & (times <= last)]
+    for name in dict.fromkeys((*before.fields, *after.fields)):
+        one, two = (_on_grid(side, name, times, assets) for side in (before, after))
+        cells = _differing(one, two)
+        if cells.any():
+            yield FieldDifference(name, times, assets, cells, one, two)
 
 
 def _labelled_arrays(named: Mapping[str, npt.NDArray[Any]], panel: Panel) -> Labelled:
@@ -214,6 +269,11 @@ def _on_grid(side: Labelled, name: str, times: TimeVector, assets: tuple[str, ..
     source = side.fields.get(name)
     if source is None:
         return np.full(shape, np.nan), present
+    start = int(np.searchsorted(side.times, times[0])) if len(times) else 0
+    rows_of = slice(start, start + len(times))
+    if side.assets == assets and np.array_equal(side.times[rows_of], times):
+        # The usual case, without a copy: the same assets and a run of consecutive times.
+        return source[rows_of], side.present[rows_of]
     where = {asset: position for position, asset in enumerate(side.assets)}
     mine = np.array([i for i, asset in enumerate(assets) if asset in where], dtype=np.int64)
     theirs = np.array([where[assets[i]] for i in mine], dtype=np.int64)
@@ -234,9 +294,11 @@ def _differing(one: _Cells, two: _Cells) -> npt.NDArray[np.bool_]:
         unequal = np.asarray(a != b, dtype=bool)
     else:
         dtype = np.result_type(a, b)
-        a, b = a.astype(dtype), b.astype(dtype)
-        missing = pd.isna(a) & pd.isna(b)
+        a, b = a.astype(dtype, copy=False), b.astype(dtype, copy=False)
         unequal = _bits(a) != _bits(b)
+        if not unequal.any():
+            return np.asarray(a_present != b_present)
+        missing = pd.isna(a) & pd.isna(b)
     differing: npt.NDArray[np.bool_] = (a_present != b_present) | (both & unequal & ~missing)
     return differing
 

@@ -28,7 +28,7 @@ from quant_engine.backtest.portfolio import PortfolioConfig
 from quant_engine.backtest.result import BacktestResult
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, did_you_mean
-from quant_engine.core.panel import PriceBasis
+from quant_engine.core.panel import Panel, PriceBasis
 from quant_engine.core.specs import build_config
 from quant_engine.data.universe import survivorship_comparison
 from quant_engine.execution.contract import ExecutionContract
@@ -37,10 +37,11 @@ from quant_engine.models.predictor import predict as predict_rows
 from quant_engine.models.serialization import load
 from quant_engine.reports.load import TearSheetSources, load_tearsheet
 from quant_engine.reports.tearsheet import render_tearsheet
-from quant_engine.workflows.config import TrainConfig
+from quant_engine.workflows.config import TrainConfig, section_of
 from quant_engine.workflows.context import Stages, Workspace, new_run_id
 from quant_engine.workflows.data import frame_on_sessions
 from quant_engine.workflows.inputs import market_features, read_feature_set
+from quant_engine.workflows.labels import is_meta, primary_sides
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 from quant_engine.workflows.trials import record_backtest, track_ledger
@@ -177,8 +178,8 @@ def _resolve(overrides: dict[str, Any], run: RunRecord, *, in_sample: bool) -> B
             got=repr(overrides[name])[:200],
             hint=did_you_mean(name, SECTIONS),
         )
-    backtest = _section(overrides, "backtest")
-    given = _section(backtest, "portfolio")
+    backtest = section_of(overrides, "backtest")
+    given = section_of(backtest, "portfolio")
     book = {
         "names_per_side": None,
         "fraction_per_side": 0.1,
@@ -194,18 +195,6 @@ def _resolve(overrides: dict[str, Any], run: RunRecord, *, in_sample: bool) -> B
     backtest.setdefault("terminal", run.config["labels"]["terminal"])
     plain = {**overrides, "backtest": backtest, "in_sample": in_sample}
     return build_config(BacktestRunConfig, plain, where="settings")
-
-
-def _section(values: dict[str, Any], name: str) -> dict[str, Any]:
-    section = values.get(name, {})
-    if not isinstance(section, dict):
-        raise ConfigError(
-            f"settings: {name}",
-            wanted="a section of settings",
-            got=repr(section)[:200],
-            hint=f"Write --set {name}.KEY=VALUE.",
-        )
-    return dict(section)
 
 
 def _stages(workspace: Workspace, run: RunRecord) -> Stages:
@@ -228,6 +217,7 @@ def _simulate(
     regimes = workspace.store.read(REGIME, run.artifacts["regimes"]).tables["regimes"]
     benchmark = frame_on_sessions(market.tables["benchmark"], panel)
     scores = _scores(workspace, run, in_sample=config.in_sample)
+    scores = _directed(scores, panel, TrainConfig.model_validate(run.config))
     with workspace.progress.stage("simulate", 1):
         result = Backtester(config.backtest).run(
             scores,
@@ -261,6 +251,23 @@ def _scores(workspace: Workspace, run: RunRecord, *, in_sample: bool) -> pd.Data
     return table[columns]
 
 
+def _directed(scores: pd.DataFrame, panel: Panel, config: TrainConfig) -> pd.DataFrame:
+    """Turn how sure a meta-model is of a side into a score of the asset; others stay as they are.
+
+    A rank in (0, 1] within the session times the side: the surest longs on top, the surest shorts
+    at the bottom, bets that the model doubts in the middle.
+    """
+    if not is_meta(config):
+        return scores
+    side = primary_sides(scores, panel, config)
+    rank = scores.groupby("date")["score"].rank(pct=True)
+    directed = scores.assign(
+        score=(side * rank).where(side != 0.0),
+        expected_return_frac=side * scores["expected_return_frac"],
+    )
+    return directed
+
+
 def _result_bundle(result: BacktestResult) -> Bundle:
     return Bundle(
         tables={
@@ -291,6 +298,9 @@ def _validate(
         horizon_sessions=config.backtest.portfolio.rebalance_sessions,
         price_basis=PriceBasis(documents["settings"]["price_basis"]),
         terminal=config.backtest.terminal,
+        # A book that follows the sides of a primary signal keeps the promise of its meta-labels.
+        direction="primary" if is_meta(TrainConfig.model_validate(run.config)) else "score",
+        costs=documents["settings"]["cost_profile_id"],
     )
     metrics = validation_metrics(
         documents["summary"], report, market, fills=fills, in_sample=config.in_sample

@@ -6,14 +6,18 @@ the defaults beside each component.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
 from pydantic import Field
 
 from quant_engine.core.config import FrozenConfig
+from quant_engine.core.errors import ConfigError
 from quant_engine.core.specs import SpecCatalog, build_config
 from quant_engine.data.loader import LoadRequest
 from quant_engine.features.labels import LabelConfig
+from quant_engine.features.sample_weights import SampleWeights
+from quant_engine.features.training_labels import FormConfig, LabelForm, learned_field
 from quant_engine.models.config import ModelConfig
 from quant_engine.regime.detector import RegimeConfig
 from quant_engine.stats.splits import WalkForwardConfig
@@ -34,10 +38,15 @@ class TrainConfig(FrozenConfig):
         Which market data, how cleaned, against which universe and benchmark.
     feature_set : str
         Name in ``specs/features``.
-    target : {"ret", "excess", "sector_excess"}
-        Kind of label to learn.
+    target : str
+        Form of the label to learn, a name in ``features.training_labels.FORMS``.
     labels : LabelConfig
         Horizon and entry lag.
+    forms : FormConfig
+        Beta, costs, barriers and primary signal of the forms that need them. Left out of the
+        content, and so of the id, where nothing differs from the defaults.
+    weights : SampleWeights
+        Uniqueness and time decay of the training rows; left out in the same way.
     regime : RegimeConfig
         Regime detector.
     split : WalkForwardConfig
@@ -50,8 +59,12 @@ class TrainConfig(FrozenConfig):
 
     data: LoadRequest = LoadRequest()
     feature_set: str = ""
-    target: Literal["ret", "excess", "sector_excess"] = "excess"
+    target: LabelForm = "excess"
     labels: LabelConfig = LabelConfig()
+    forms: FormConfig = Field(default=FormConfig(), exclude_if=lambda forms: forms == FormConfig())
+    weights: SampleWeights = Field(
+        default=SampleWeights(), exclude_if=lambda weights: weights.is_plain
+    )
     regime: RegimeConfig = RegimeConfig()
     split: WalkForwardConfig = WalkForwardConfig(test_sessions=126)
     model: ModelConfig = ModelConfig()
@@ -60,7 +73,7 @@ class TrainConfig(FrozenConfig):
     @property
     def target_field(self) -> str:
         """Name of the label field to learn."""
-        return f"fwd_{self.target}_{self.labels.horizon_sessions}s"
+        return learned_field(self.target, self.labels.horizon_sessions)
 
     def seeded_model(self) -> ModelConfig:
         """Return the model configuration with the run's seed in members that take one."""
@@ -114,3 +127,39 @@ def resolve_train_config(
         name = DEFAULT_FEATURE_SETS.get(config.data.source, OTHER_FEATURE_SET)
         config = config.model_copy(update={"feature_set": name})
     return config
+
+
+def section_of(values: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Return a copy of one section of nested settings, empty where it is not there.
+
+    Parameters
+    ----------
+    values : mapping
+        Nested plain values.
+    name : str
+        Section.
+
+    Returns
+    -------
+    dict
+        Its settings.
+
+    Raises
+    ------
+    ConfigError
+        When the name holds something else than a section.
+
+    Examples
+    --------
+    >>> section_of({"model": {"n_trees": 5}}, "model"), section_of({}, "model")
+    ({'n_trees': 5}, {})
+    """
+    section = values.get(name, {})
+    if not isinstance(section, dict):
+        raise ConfigError(
+            f"settings: {name}",
+            wanted="a section of settings",
+            got=repr(section)[:200],
+            hint=f"Write --set {name}.KEY=VALUE.",
+        )
+    return dict(section)

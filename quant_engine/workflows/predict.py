@@ -33,6 +33,7 @@ from quant_engine.workflows.inputs import (
     read_feature_set,
     regime_stage,
 )
+from quant_engine.workflows.labels import is_meta, primary_sides
 from quant_engine.workflows.model_registry import ModelRegistry, ModelVersion
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
@@ -239,6 +240,9 @@ def _described(
 ) -> pd.DataFrame:
     table = predicted.table.reset_index(drop=True)
     newest = regimes.iloc[-1]
+    config = TrainConfig.model_validate(run.config)
+    if is_meta(config):
+        table["primary_side"] = primary_sides(table, data.panel, config)
     return table.assign(
         ticker=table["asset_id"].map(data.tickers),
         regime=int(newest["regime"]),
@@ -291,6 +295,11 @@ def _finish(
         warnings.append(
             f"in-sample: the model has seen sessions up to {run.last_session}, "
             f"after the predicted {data.last_session}"
+        )
+    if "primary_side" in table:
+        warnings.append(
+            "meta-model: a score says how likely the primary side of a row is right, "
+            "see column primary_side"
         )
     metrics = {
         "n_predictions": len(table),

@@ -12,6 +12,10 @@ from quant_engine.workflows.backtest import BacktestRequest, BacktestRunConfig, 
 from quant_engine.workflows.config import TrainConfig
 from quant_engine.workflows.context import Workspace, moved_workspace
 from quant_engine.workflows.data import Location
+from quant_engine.workflows.factor_config import FactorConfig, GainConfig, RankConfig
+from quant_engine.workflows.factor_gain import gain
+from quant_engine.workflows.factor_research import research
+from quant_engine.workflows.factor_signals import rank
 from quant_engine.workflows.outcome import Outcome
 from quant_engine.workflows.predict import PredictRequest, predict
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
@@ -88,6 +92,12 @@ def _repeat(workspace: Workspace, run: RunRecord) -> None:
         end = TrainConfig.model_validate(run.config).data.end
         path = Path(location.bars) if location.bars else None
         predict(workspace, PredictRequest(end=end, path=path))
+    elif run.command == "factors":
+        research(workspace, FactorConfig.model_validate(run.config), location)
+    elif run.command == "rank":
+        rank(workspace, RankConfig.model_validate(run.config), location)
+    elif run.command == "gain":
+        gain(workspace, GainConfig.model_validate(run.config), location)
     else:
         config = BacktestRunConfig.model_validate(run.config)
         overrides = {"backtest": config.backtest.content(), "costs": config.costs}

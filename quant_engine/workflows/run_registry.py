@@ -27,7 +27,7 @@ class RunRecord(FrozenConfig):
     run_id : str
         Identifier.
     command : str
-        ``"train"``, ``"predict"`` or ``"backtest"``.
+        ``"train"``, ``"predict"``, ``"backtest"``, ``"factors"``, ``"rank"`` or ``"gain"``.
     dataset : str
         Dataset id.
     horizon_sessions : int

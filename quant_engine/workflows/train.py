@@ -1,7 +1,7 @@
 """Train: market data to a trained, evaluated, versioned model.
 
-1. ``load_data`` reads the market; ``_planned`` builds labels and plans purged folds on their spans.
-   What cannot be trained on stops here, before anything is written.
+1. ``load_data`` reads the market; ``plan_training`` builds labels and plans purged folds on their
+   spans. What cannot be trained on stops here, before anything is written.
 2. ``save_data`` writes source, quality report, panel and market facts.
 3. ``feature_stage`` and ``regime_stage`` compute what the model sees.
 4. ``_fit`` trains on the planned folds and tabulates the signal.
@@ -18,17 +18,20 @@ import pandas as pd
 
 from quant_engine.artifacts.kinds.bundle import Bundle
 from quant_engine.artifacts.kinds.model import MODEL
-from quant_engine.artifacts.kinds.panel import FEATURE_PANEL, LABEL_PANEL
+from quant_engine.artifacts.kinds.panel import FEATURE_PANEL
 from quant_engine.artifacts.kinds.training import OOS, TRAINING_REPORT
 from quant_engine.artifacts.manifest import ArtifactRef
+from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.errors import ConfigError, DataError, InsufficientHistoryError
-from quant_engine.core.panel import LabelPanel, Panel
+from quant_engine.core.panel import Panel
 from quant_engine.core.scratch import sweep_scratch
 from quant_engine.core.tracks import ScoreSource
 from quant_engine.data.loader import local_config
 from quant_engine.data.providers.scan import scan
-from quant_engine.features.labels import forward_labels, label_contract
+from quant_engine.execution.costs import CostProfile
 from quant_engine.features.sets import FeatureSet
+from quant_engine.features.training_labels import TrainingLabels
+from quant_engine.models.inputs import Target
 from quant_engine.models.serialization import dump
 from quant_engine.models.trainer import TrainResult
 from quant_engine.models.trainer import train as train_model
@@ -49,6 +52,13 @@ from quant_engine.workflows.inputs import (
     market_features,
     read_feature_set,
     regime_stage,
+)
+from quant_engine.workflows.labels import (
+    cost_profile,
+    label_document,
+    label_stage,
+    run_betas,
+    run_labels,
 )
 from quant_engine.workflows.model_registry import ModelRegistry, ModelVersion
 from quant_engine.workflows.outcome import Outcome, listed
@@ -93,32 +103,69 @@ def train(
     require_writable(workspace)
     sweep_scratch()
     data = load_data(workspace, config.data, location)
-    plan = _planned(workspace, data, config, feature_set)
+    plan = plan_training(workspace, data, config, feature_set)
     data = save_data(workspace, data)
     facts = data_facts(data, score_source=ScoreSource.MODEL, seed=config.seed)
     stages = Stages(workspace, facts)
     stages.written.extend(data.refs.values())
     refs = dict(data.refs)
     refs |= feature_stage(workspace, stages, data, feature_set)
-    refs |= _labels(stages, data, config, plan.labels)
+    refs |= label_stage(stages, data, config, plan.costs, plan.labels)
     refs |= regime_stage(workspace, stages, data, config.regime)
     refs |= _fit(workspace, stages, refs, data, config, feature_set, plan)
     return _finish(workspace, stages, refs, data, config, location, register=register)
 
 
 @dataclass(frozen=True, eq=False)
-class _Plan:
-    """What will be learned, on which folds."""
+class TrainingPlan:
+    """What will be learned, on which folds.
 
-    labels: LabelPanel
-    target: str
+    Parameters
+    ----------
+    labels : TrainingLabels
+        Labels with their spans.
+    costs : CostProfile
+        What cost-aware labels are net of.
+    beta : ndarray of float64, shape (T, N), or None
+        Betas behind residual labels.
+    folds : tuple of Fold
+        Purged walk-forward plan.
+    """
+
+    labels: TrainingLabels
+    costs: CostProfile
+    beta: FloatMatrix | None
     folds: tuple[Fold, ...]
 
 
-def _planned(
+def plan_training(
     workspace: Workspace, data: LoadedData, config: TrainConfig, feature_set: FeatureSet
-) -> _Plan:
-    """Build labels and folds; refuse data that the model cannot be trained on."""
+) -> TrainingPlan:
+    """Build labels and folds; refuse data that the model cannot be trained on.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Cost profiles and progress.
+    data : LoadedData
+        The market.
+    config : TrainConfig
+        Labels, folds, smallest cross-section.
+    feature_set : FeatureSet
+        Its longest look-back must fit into the history.
+
+    Returns
+    -------
+    TrainingPlan
+        Labels and folds.
+
+    Raises
+    ------
+    InsufficientHistoryError
+        Too few assets on every session, or a history no longer than the look-back.
+    ConfigError
+        When the wanted label cannot be built from these data.
+    """
     allowed = data.panel.mask("member") & data.panel.mask("tradable")
     most = int(allowed.sum(axis=1).max())
     if most < config.model.min_assets_per_session:
@@ -136,30 +183,16 @@ def _planned(
             got=n_sessions,
             hint="Load a longer history, or choose --features with shorter windows.",
         )
+    costs = cost_profile(workspace.catalog, config)
     with workspace.progress.stage("labels", 1):
-        labels = forward_labels(
-            data.panel,
-            config.labels,
-            benchmark_returns=data.benchmark_open_returns,
-            delistings=data.market.delistings,
-        )
-    target = pick_target(labels.values, config)
+        beta = run_betas(data, config)
+        labels = run_labels(data, config, costs, beta=beta)
+    require_built(labels)
+    panel = labels.panel
     folds = walk_forward(
-        labels.values.time.values, labels.span_start, labels.span_end, config=config.split
+        panel.values.time.values, panel.span_start, panel.span_end, config=config.split
     )
-    return _Plan(labels, target, folds)
-
-
-def _labels(
-    stages: Stages, data: LoadedData, config: TrainConfig, labels: LabelPanel
-) -> dict[str, ArtifactRef]:
-    return stages.run(
-        "labels",
-        lambda: {"labels": (LABEL_PANEL, labels)},
-        packages=LABEL_PANEL.packages,
-        config=config.labels.content(),
-        inputs=(data.refs["panel"], data.refs["market"]),
-    )
+    return TrainingPlan(labels, costs, beta, folds)
 
 
 def _fit(
@@ -169,7 +202,7 @@ def _fit(
     data: LoadedData,
     config: TrainConfig,
     feature_set: FeatureSet,
-    plan: _Plan,
+    plan: TrainingPlan,
 ) -> dict[str, ArtifactRef]:
     def compute() -> dict[str, tuple[object, object]]:
         features = market_features(
@@ -177,8 +210,8 @@ def _fit(
         )
         result = train_model(
             features,
-            plan.labels,
-            target=plan.target,
+            plan.labels.panel,
+            target=learning_target(plan, config),
             folds=plan.folds,
             config=config.seeded_model(),
             executor=workspace.executor,
@@ -200,6 +233,7 @@ def _fit(
             "split": config.split.content(),
             "target": config.target,
             "feature_set": feature_set.set_id(),
+            **({} if config.weights.is_plain else {"weights": config.weights.content()}),
         },
         inputs=(
             refs["features"],
@@ -215,52 +249,62 @@ def _fit(
     )
 
 
-def pick_target(labels: Panel, config: TrainConfig) -> str:
-    """Return the label field to learn; ConfigError when it could not be built.
+def learning_target(plan: TrainingPlan, config: TrainConfig) -> Target:
+    """Say what is learned and measured.
 
     Parameters
     ----------
-    labels : Panel
-        Label fields.
+    plan : TrainingPlan
+        Labels.
     config : TrainConfig
-        Names the target kind.
+        Weights of the rows; only a wish for them makes the trainer ask for spans.
 
     Returns
     -------
-    str
-        Field name such as ``fwd_excess_10s``.
+    Target
+        Input of the trainer.
     """
-    name = config.target_field
-    if name not in labels.fields:
+    labels = plan.labels
+    weigh = None if config.weights.is_plain else config.weights
+    return Target(labels.learned, labels.outcome, labels.exit_field, weigh)
+
+
+def require_built(labels: TrainingLabels) -> None:
+    """Refuse labels whose learned field could not be built.
+
+    Parameters
+    ----------
+    labels : TrainingLabels
+        Labels of the run.
+
+    Raises
+    ------
+    ConfigError
+        Naming the labels that could be built.
+    """
+    fields = labels.panel.values.fields
+    if labels.learned not in fields:
         raise ConfigError(
             "target",
-            wanted=f"one of the labels that could be built: {', '.join(labels.fields)}",
-            got=repr(name),
+            wanted=f"one of the labels that could be built: {', '.join(fields)}",
+            got=repr(labels.learned),
             hint="Give the benchmark or the sectors it needs, or --set target=ret.",
         )
-    return name
 
 
-def _report(result: TrainResult, plan: _Plan, data: LoadedData, config: TrainConfig) -> Bundle:
-    target = plan.target
+def _report(
+    result: TrainResult, plan: TrainingPlan, data: LoadedData, config: TrainConfig
+) -> Bundle:
     horizon = config.labels.horizon_sessions
     score = wide(result.oos, "score", data.panel)
-    label = np.asarray(plan.labels.values.field(target), dtype=np.float64)
+    label = _outcome_values(plan.labels)
     min_assets = config.model.min_assets_per_session
     sessions = data.panel.time.values
     by_date = ic_table(score, label, sessions, min_assets=min_assets)
-    outcomes = {}
-    for other in sorted({1, 5, 10, 20, 40, horizon}):
-        shorter = config.labels.model_copy(update={"horizon_sessions": other})
-        outcomes[other] = np.asarray(
-            forward_labels(
-                data.panel,
-                shorter,
-                benchmark_returns=data.benchmark_open_returns,
-                delistings=data.market.delistings,
-            ).values.field(target.replace(f"_{horizon}s", f"_{other}s")),
-            dtype=np.float64,
-        )
+    outcomes = {
+        other: _outcome_values(run_labels(data, config, plan.costs, beta=plan.beta, horizon=other))
+        for other in sorted({1, 5, 10, 20, 40, horizon})
+    }
     by_quantile = quantile_by_date(score, label, n_quantiles=N_QUANTILES, min_assets=min_assets)
     daily = quantile_by_date(score, outcomes[1], n_quantiles=N_QUANTILES, min_assets=min_assets)
     quality = {
@@ -282,13 +326,16 @@ def _report(result: TrainResult, plan: _Plan, data: LoadedData, config: TrainCon
     )
 
 
-def _plan_document(plan: _Plan, config: TrainConfig) -> dict[str, object]:
+def _outcome_values(labels: TrainingLabels) -> FloatMatrix:
+    return np.asarray(labels.panel.values.field(labels.outcome), dtype=np.float64)
+
+
+def _plan_document(plan: TrainingPlan, config: TrainConfig) -> dict[str, object]:
     return {
+        **label_document(plan.labels, config, plan.costs),
         "picture": picture(plan.folds),
-        "target": plan.target,
         "horizon_sessions": config.labels.horizon_sessions,
         "entry_lag": config.labels.entry_lag,
-        "contract": label_contract(config.labels, plan.labels.values.price_basis).content(),
         "embargo_sessions": config.split.embargo_sessions,
         "mode": config.split.mode,
     }
@@ -431,7 +478,7 @@ def _dry_run(
             text = "\n".join([*lines, "nothing was written"])
             return Outcome(text=text, status="dry_run", exit_code=DataError.exit_code)
     data = load_data(workspace, config.data, location)
-    plan = _planned(workspace, data, config, feature_set)
+    plan = plan_training(workspace, data, config, feature_set)
     rows, columns = data.panel.shape
     span = f"{data.first_session} to {data.last_session}"
     lines.append(f"dataset {data.dataset}: {columns} assets, {rows} sessions, {span}")
@@ -440,7 +487,7 @@ def _dry_run(
     lines += [f"note: {note}" for note in data.market.notes]
     lines += [
         f"features: {feature_set.name} version {feature_set.version} ({len(feature_set.names)})",
-        f"label: {plan.target}, horizon {config.labels.horizon_sessions} sessions",
+        f"label: {plan.labels.learned}, horizon {config.labels.horizon_sessions} sessions",
         _folds_text(plan.folds),
         f"members: {', '.join(config.model.columns)}; seed {config.seed}",
         f"configuration {config.config_id()[:12]}; nothing was written",

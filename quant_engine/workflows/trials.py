@@ -7,7 +7,10 @@ not a new start.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+import pandas as pd
 
 from quant_engine.core.clock import SystemClock
 from quant_engine.core.hashing import sha256_json
@@ -19,7 +22,7 @@ from quant_engine.governance.session import SessionLedger
 from quant_engine.workflows.context import Workspace
 from quant_engine.workflows.run_registry import RunRecord
 
-MODEL, STRATEGY = "model", "strategy"
+MODEL, STRATEGY, FACTOR = "model", "strategy", "factor"
 
 
 def session() -> SessionLedger:
@@ -62,7 +65,7 @@ def family_of(kind: str, run: RunRecord) -> str:
     Parameters
     ----------
     kind : str
-        ``"model"`` or ``"strategy"``.
+        ``"model"``, ``"strategy"`` or ``"factor"``.
     run : RunRecord
         Training run or backtest.
 
@@ -131,3 +134,60 @@ def record_backtest(sink: TrialSink, run: RunRecord, training: RunRecord) -> str
             returns_ref=str(run.artifacts["backtest"]),
         )
     )
+
+
+def record_factors(
+    sink: TrialSink, run: RunRecord, factors: pd.DataFrame, horizons: Iterable[int]
+) -> list[str]:
+    """Count every factor of a report at every horizon.
+
+    Parameters
+    ----------
+    sink : TrialSink
+        Ledger of the run's track.
+    run : RunRecord
+        The finished report.
+    factors : DataFrame
+        With a column ``formula``: a factor under another name is the same trial.
+    horizons : iterable of int
+        Label horizons in sessions.
+
+    Returns
+    -------
+    list of str
+        Ids of the trials, factor by factor.
+    """
+    return [
+        sink.record(
+            Trial(
+                family=family_of(FACTOR, run.model_copy(update={"horizon_sessions": horizon})),
+                spec_id=sha256_json({"formula": formula, "target": run.config["run"]["target"]}),
+                data_id=run.dataset,
+                # Nothing is fitted, so nothing is split.
+                split_id=sha256_json("whole history"),
+                asked_by="factors",
+            )
+        )
+        for formula in factors["formula"]
+        for horizon in horizons
+    ]
+
+
+def count_factor_trials(ledger: TrialLedger, dataset: str) -> int:
+    """Count the factor trials ever recorded on a source of data, at all horizons.
+
+    Parameters
+    ----------
+    ledger : TrialLedger
+        Ledger of the track.
+    dataset : str
+        Dataset id; its source counts.
+
+    Returns
+    -------
+    int
+        Different trials.
+    """
+    source = dataset.partition("-")[0]
+    prefix = f"{FACTOR}|{source}|"
+    return sum(f.n_trials for f in ledger.families() if f.family.startswith(prefix))

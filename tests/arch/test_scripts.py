@@ -6,7 +6,7 @@ import pytest
 
 pytestmark = pytest.mark.arch
 
-SCRIPTS = ("run_train.py", "run_predict.py", "run_backtest.py")
+SCRIPTS = ("run_train.py", "run_predict.py", "run_backtest.py", "run_factors.py")
 ALLOWED = ("sys", "quant_engine.cli")
 
 

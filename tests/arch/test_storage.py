@@ -7,7 +7,7 @@ import pytest
 pytestmark = pytest.mark.arch
 
 # Packages whose work is storing, and single functions elsewhere with the reason.
-STORING = ("artifacts", "data", "governance", "reports")
+STORING = ("artifacts", "data", "governance", "kalshi", "reports")
 ALLOWED = {
     "quant_engine/core/executor.py: np.save": "shared arrays of a pool, in a temporary folder",
     "quant_engine/core/executor.py: np.load": "the workers' side of the same arrays",

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 import quant_engine
-from quant_engine.artifacts.kinds import backtest, market, model, panel, training
+from quant_engine.artifacts.kinds import backtest, feature_store, market, model, panel, training
 
 ROOT = Path(quant_engine.__file__).parent
 KINDS = [
     kind
-    for module in (backtest, market, model, panel, training)
+    for module in (backtest, feature_store, market, model, panel, training)
     for kind in vars(module).values()
     if hasattr(kind, "schema_version") and hasattr(kind, "packages") and not isinstance(kind, type)
 ]

@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 
 from quant_engine.backtest import BacktestConfig, Backtester, PortfolioConfig
-from quant_engine.backtest.performance import COST_COLUMNS, trailing_beta
+from quant_engine.backtest.performance import COST_COLUMNS
 from quant_engine.core.hashing import canonical_json
 from quant_engine.core.panel import Panel, TimeAxis
 from quant_engine.execution import CostProfile
+from quant_engine.stats.trailing_beta import trailing_beta
 
 CONFIG = BacktestConfig(
     portfolio=PortfolioConfig(names_per_side=2, max_weight_frac=1.0),

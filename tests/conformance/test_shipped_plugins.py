@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from quant_engine.core.panel import Panel, TimeAxis
+from quant_engine.core.panel import GroupTable, Panel, TimeAxis
 from quant_engine.core.specs import SpecCatalog
 from quant_engine.data.providers import PROVIDERS, BarQuery, make_provider
 from quant_engine.features.pipeline import FeatureSet, compute_features, whole_set
@@ -65,7 +65,9 @@ def market(n_times: int = 760, n_assets: int = 9) -> Panel:
     masks = {"member": np.ones(shape, dtype=bool), "tradable": ~missing}
     days = np.datetime64("2018-01-01") + np.arange(n_times)
     ids = tuple(f"T{number}@US#1" for number in range(n_assets))
-    return Panel(TimeAxis.sessions(days, "24/7"), ids, fields, masks)
+    codes = np.tile(np.arange(n_assets, dtype=np.int16) % 3, (n_times, 1))
+    groups = {"sector": GroupTable(codes, ("one", "two", "three"))}
+    return Panel(TimeAxis.sessions(days, "24/7"), ids, fields, masks, groups)
 
 
 @pytest.mark.leakage

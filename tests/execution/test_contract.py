@@ -20,6 +20,8 @@ TERMS = {
     "entry_price": "close",
     "exit_price": "barrier",
     "terminal": TerminalReturns(unknown_frac=-0.5),
+    "direction": "primary",
+    "costs": "b" * 64,
 }
 
 
@@ -36,6 +38,7 @@ def test_labels_promise_the_next_open_over_their_horizon(contract):
 
 def test_every_term_changes_the_digest_and_is_named(contract):
     assert set(TERMS) == set(ExecutionContract.model_fields)
+    contract = contract.model_copy(update={"costs": "a" * 64})
     seen = {contract.contract_id()}
     for term, value in TERMS.items():
         other = contract.model_copy(update={term: value})
@@ -46,6 +49,13 @@ def test_every_term_changes_the_digest_and_is_named(contract):
             contract.require_kept(other)
         contract.require_kept(other, except_terms={term})
     assert len(seen) == 1 + len(TERMS)
+
+
+def test_gross_labels_promise_nothing_about_costs_and_keep_their_digest(contract):
+    net = contract.model_copy(update={"costs": "a" * 64})
+    assert contract.differences(net) == ()
+    assert [found.term for found in net.differences(contract)] == ["costs"]
+    assert not {"costs", "direction"} & set(contract.content())
 
 
 def test_a_stored_contract_reads_back_the_same(contract):

@@ -6,6 +6,7 @@ Tables are Parquet files written with fixed options, so that equal tables have e
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -154,6 +155,30 @@ class BundleKind:
                 got=f"missing {missing}, unknown {unknown}",
                 hint="Columns are declared in quant_engine/artifacts/kinds.",
             )
+
+
+def parquet_bytes(table: pd.DataFrame) -> bytes:
+    """Write a table as Parquet, for an export that a person asked for.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Plain columns; the index is left out.
+
+    Returns
+    -------
+    bytes
+        A Parquet file; equal tables give equal bytes.
+
+    Examples
+    --------
+    >>> parquet_bytes(pd.DataFrame({"a": [1]}))[:4]
+    b'PAR1'
+    """
+    sink = io.BytesIO()
+    content = pa.Table.from_pandas(table, preserve_index=False)
+    pq.write_table(content, sink, compression="zstd", version="2.6")
+    return sink.getvalue()
 
 
 def _inferred(values: pd.Series[Any]) -> Dtype:

@@ -9,10 +9,11 @@ from quant_engine.features.expressions.operators import CROSS, OPERATORS, SHIFT,
 from quant_engine.features.expressions.sliding import ANCHOR_ROWS
 from quant_engine.features.functions import FUNCTIONS, Function
 from quant_engine.features.indicators import catalogue as indicators
+from quant_engine.features.research import catalogue as research
 
 __all__ = ["find_callable", "first_input_row", "known_names", "reads_across"]
 
-SHIPPED = (indicators,)
+SHIPPED = (indicators, research)
 
 
 def find_callable(name: str) -> Operator | Function | None:

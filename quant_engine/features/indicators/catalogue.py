@@ -1,5 +1,47 @@
 """Catalogue: importing this module registers every function of the package."""
 
-from quant_engine.features.indicators import market
+from quant_engine.features.indicators import (
+    averages,
+    breaks,
+    cycles,
+    dependence,
+    directional,
+    distances,
+    entropy,
+    fractal,
+    jumps,
+    liquidity,
+    market,
+    memory,
+    momentum,
+    oscillators,
+    parabolic,
+    price_action,
+    reversion,
+    singular,
+    volume,
+    volume_profile,
+)
 
-__all__ = ["market"]
+__all__ = [
+    "averages",
+    "breaks",
+    "cycles",
+    "dependence",
+    "directional",
+    "distances",
+    "entropy",
+    "fractal",
+    "jumps",
+    "liquidity",
+    "market",
+    "memory",
+    "momentum",
+    "oscillators",
+    "parabolic",
+    "price_action",
+    "reversion",
+    "singular",
+    "volume",
+    "volume_profile",
+]

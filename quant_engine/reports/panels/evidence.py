@@ -181,13 +181,15 @@ def _coverage_facts(data: TearSheetData) -> Markup | None:
     return el("dl", *pairs, class_="facts thirds")
 
 
-def lineage_panel(data: TearSheetData) -> Markup:
+def lineage_panel(lineage: Lineage | None, reason: str) -> Markup:
     """From raw file to this page, one column per step.
 
     Parameters
     ----------
-    data : TearSheetData
-        Uses ``lineage``.
+    lineage : Lineage or None
+        Artifacts and which was made from which.
+    reason : str
+        Why there is none, in a sentence.
 
     Returns
     -------
@@ -195,9 +197,8 @@ def lineage_panel(data: TearSheetData) -> Markup:
         Panel.
     """
     title = "Lineage"
-    lineage = data.lineage
     if lineage is None or not lineage.nodes:
-        return absent_panel("lineage", title, data.why_absent("lineage"), span=12)
+        return absent_panel("lineage", title, reason, span=12)
     depths = lineage.depths()
     columns = [
         el(

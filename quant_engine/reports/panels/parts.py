@@ -187,6 +187,7 @@ def table(
     *,
     caption: str,
     row_key: str | None = None,
+    drawn: tuple[str, Sequence[Markup]] | None = None,
 ) -> Markup:
     """A table whose first column is the row heading.
 
@@ -202,6 +203,8 @@ def table(
         What the table holds; read aloud, not shown.
     row_key : str or None
         Column that names the row in ``data-metric``; None = position.
+    drawn : (str, sequence of Markup) or None
+        Heading and cells of a last column that holds drawings, one per row.
 
     Returns
     -------
@@ -210,6 +213,8 @@ def table(
     """
     shown = [column for column in columns if column.key in frame]
     heads = [el("th", column.label, scope="col", class_=column.css_class) for column in shown]
+    if drawn is not None:
+        heads.append(el("th", drawn[0], scope="col", class_="txt"))
     # Column by column: a row of mixed types would turn whole numbers into floats.
     contents = {column.key: frame[column.key].tolist() for column in shown}
     keys = range(len(frame)) if row_key is None else frame[row_key].tolist()
@@ -225,6 +230,8 @@ def table(
             )
             for number, column in enumerate(shown)
         ]
+        if drawn is not None:
+            cells.append(el("td", drawn[1][position], class_="drawn"))
         lines.append(el("tr", *cells))
     body = el(
         "table",

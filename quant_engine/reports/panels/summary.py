@@ -22,9 +22,19 @@ from quant_engine.reports.panels.parts import (
 from quant_engine.reports.tearsheet_data import COST_KINDS, TearSheetData
 from quant_engine.stats.metrics import drawdown_series
 
-__all__ = ["callouts", "key_figures", "masthead", "recorded_panel", "sharpe_panel"]
+__all__ = [
+    "TRACK_MEANING",
+    "callout",
+    "callouts",
+    "digest",
+    "key_figures",
+    "masthead",
+    "recorded_panel",
+    "sharpe_panel",
+    "track_badge",
+]
 
-_TRACK_MEANING = {
+TRACK_MEANING = {
     Track.PRODUCTION: "Live data, production run: the only track that promotion reads.",
     Track.RESEARCH: "Recorded history: evidence for research, not for promotion.",
     Track.CALIBRATION: "Simulated market: shows that the method works, not that the market pays.",
@@ -67,8 +77,8 @@ def masthead(data: TearSheetData) -> Markup:
         ("Run", value("run.run_id", run.run_id)),
         ("Known as of", value("run.as_of", run.as_of)),
         ("Seed", value("run.seed", run.seed)),
-        ("Configuration", _digest("run.config_id", run.config_id)),
-        ("Code", _digest("run.code_digest", run.code_digest)),
+        ("Configuration", digest("run.config_id", run.config_id)),
+        ("Code", digest("run.code_digest", run.code_digest)),
     ]
     return el(
         "header",
@@ -76,7 +86,7 @@ def masthead(data: TearSheetData) -> Markup:
             "div",
             el("p", "Backtest tear sheet", class_="eyebrow"),
             el("h1", data.title),
-            el("div", _track_badge(data), _verdict_badge(data), class_="badges"),
+            el("div", track_badge(data.track), _verdict_badge(data), class_="badges"),
             class_="masthead-title",
         ),
         el(
@@ -88,18 +98,44 @@ def masthead(data: TearSheetData) -> Markup:
     )
 
 
-def _digest(name: str, digest: str) -> Markup:
-    return value(name, digest, text=digest[:12], class_="mono")
+def digest(name: str, whole: str) -> Markup:
+    """The beginning of a hash, with the whole one beside it.
+
+    Parameters
+    ----------
+    name : str
+        Dotted name of the value.
+    whole : str
+        Hash in full.
+
+    Returns
+    -------
+    Markup
+        Its first 12 characters.
+    """
+    return value(name, whole, text=whole[:12], class_="mono")
 
 
-def _track_badge(data: TearSheetData) -> Markup:
+def track_badge(track: Track) -> Markup:
+    """The track of a record as a badge.
+
+    Parameters
+    ----------
+    track : Track
+        Where the record counts.
+
+    Returns
+    -------
+    Markup
+        Badge whose title says what the track means.
+    """
     return el(
         "span",
-        f"{data.track.value.capitalize()} track",
-        class_=f"badge track-{data.track.value}",
-        title=_TRACK_MEANING[data.track],
+        f"{track.value.capitalize()} track",
+        class_=f"badge track-{track.value}",
+        title=TRACK_MEANING[track],
         data_metric="track",
-        data_value=data.track.value,
+        data_value=track.value,
     )
 
 
@@ -132,23 +168,39 @@ def callouts(data: TearSheetData) -> Markup:
     boxes = []
     if data.run.is_in_sample:
         text = "The scores were fitted on the sessions shown here: nothing below is evidence."
-        boxes.append(_callout("In-sample figures", el("p", text), "bad"))
+        boxes.append(callout("In-sample figures", el("p", text), "bad"))
     verdict = data.verdict
     if verdict is None:
         reason = el("p", data.why_absent("verdict"))
-        boxes.append(_callout("No verdict", reason, "neutral"))
+        boxes.append(callout("No verdict", reason, "neutral"))
     elif verdict.reasons:
         heading = "Why it is promotable" if verdict.promotable else "Why it is not promotable"
         kind = "good" if verdict.promotable else "bad"
-        boxes.append(_callout(heading, sentences("verdict.reasons", verdict.reasons), kind))
+        boxes.append(callout(heading, sentences("verdict.reasons", verdict.reasons), kind))
     if data.warnings:
-        boxes.append(_callout("Warnings", sentences("warnings", data.warnings), "warn"))
+        boxes.append(callout("Warnings", sentences("warnings", data.warnings), "warn"))
     track = f"{data.track.value.capitalize()} track"
-    boxes.append(_callout(track, el("p", _TRACK_MEANING[data.track]), "neutral"))
+    boxes.append(callout(track, el("p", TRACK_MEANING[data.track]), "neutral"))
     return el("div", *boxes, class_="callouts")
 
 
-def _callout(heading: str, body: Markup, kind: str) -> Markup:
+def callout(heading: str, body: Markup, kind: str) -> Markup:
+    """A box that must be read before the figures.
+
+    Parameters
+    ----------
+    heading : str
+        Title as text.
+    body : Markup
+        Sentences.
+    kind : str
+        ``good``, ``bad``, ``warn`` or ``neutral``.
+
+    Returns
+    -------
+    Markup
+        Box for a ``callouts`` grid.
+    """
     return el("div", el("h2", heading), body, class_=f"callout {kind}")
 
 

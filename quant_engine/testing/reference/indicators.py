@@ -6,9 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.panel import Panel, TimeAxis
 from quant_engine.core.specs import SpecCatalog
 from quant_engine.features.expressions.program import compile_expressions
+from quant_engine.features.factors import FactorInputs, FactorSpec
+from quant_engine.features.factors.plan import run_factors
+from quant_engine.features.rotation import QUADRANTS, RS_MOMENTUM, RS_RATIO, rotation_quadrants
 from quant_engine.features.sets import FeatureSet
 from quant_engine.stats.cross_section import (
     average_ranks,
@@ -84,6 +88,19 @@ def _line(inputs: Inputs) -> BenchmarkLine:
     )
 
 
+def _last_factor(name: str, **params: Any) -> Give:
+    """Newest value of a price factor of one close series."""
+
+    def give(inputs: Inputs) -> float:
+        close = array(inputs["close"])[:, None]
+        days = np.datetime64("2020-01-01") + np.arange(len(close))
+        panel = Panel(TimeAxis.sessions(days), ("A@US#1",), {"close": close})
+        spec = FactorSpec(name=name, params=params)
+        return float(run_factors(FactorInputs(panel), [spec]).factor(spec)[-1, 0])
+
+    return give
+
+
 def _last_alphas(inputs: Inputs) -> dict[str, Any]:
     """Last six rows of every formulaic alpha, by its number."""
     fields = {name: array(inputs[name]) for name in ("open", "high", "low", "close", "volume")}
@@ -97,15 +114,27 @@ def _last_alphas(inputs: Inputs) -> dict[str, Any]:
     return {str(int(name.removeprefix("ALPHA"))): got.field(name)[-6:] for name in got.fields}
 
 
-# What a case of a form holds, and what it waits for.
-_DUE = (
-    (("close", "period"), "technical indicators"),
-    (("open", "high", "low", "close", "volume"), "technical indicators"),
-    (("high", "low", "close", "volume_scale"), "technical indicators"),
-    (("sector", "benchmark"), "relative strength"),
-    (("ratio", "momentum"), "relative strength"),
-    (("close",), "momentum factors"),
-)
+def _mean_price_ratio(inputs: Inputs) -> Any:
+    """Ours is rebased to the oldest row of the average; that ratio of prices undoes it."""
+    ratio, period = array(inputs["sector"]) / array(inputs["benchmark"]), inputs["period"]
+    got = RS_RATIO.run(_log_changes(ratio), numbers=(period, period - 1))[0, :, 0]
+    got[period - 1 :] *= ratio[: len(ratio) - period + 1]
+    return got
+
+
+def _relative_momentum(inputs: Inputs) -> Any:
+    ratio = array(inputs["sector"]) / array(inputs["benchmark"])
+    return RS_MOMENTUM.run(_log_changes(ratio), numbers=(inputs["period"],))[0, :, 0]
+
+
+def _log_changes(ratio: FloatVector) -> FloatMatrix:
+    return np.diff(np.log(ratio), prepend=np.nan)[:, None]
+
+
+def _quadrant_names(inputs: Inputs) -> list[str]:
+    codes = rotation_quadrants(array(inputs["ratio"]), array(inputs["momentum"]))
+    return [QUADRANTS[code].capitalize() for code in codes]
+
 
 ADAPTERS: tuple[Adapter, ...] = (
     Adapter(
@@ -169,9 +198,31 @@ ADAPTERS: tuple[Adapter, ...] = (
     ),
     Adapter(
         TOPIC,
+        "momentum_vsm",
+        frozenset({"close"}),
+        {
+            "mom_252": _last_factor("momentum"),
+            "mom_12_1": _last_factor("momentum_12_1"),
+            "vol60_ddof1": _last_factor("volatility", window_sessions=60),
+            "vsm": _last_factor("vsm"),
+            "levy_rsl_260": _last_factor("levy_rsl"),
+        },
+    ),
+    Adapter(
+        TOPIC,
         "alpha101",
         frozenset({"open", "high", "low", "close", "volume", "vwap"}),
         {"alpha_last6": _last_alphas},
     ),
-    *(Adapter(TOPIC, "", frozenset(needs), due=reason) for needs, reason in _DUE),
+    Adapter(
+        TOPIC,
+        "rs_ratio",
+        frozenset({"sector", "benchmark", "period"}),
+        {
+            "ratio_of_prices_then_sma": _mean_price_ratio,
+            "rs_momentum_roc14_of_first": _relative_momentum,
+        },
+        others={"ratio_of_smas": "mean of the price ratio"},
+    ),
+    Adapter(TOPIC, "rs_quadrants", frozenset({"ratio", "momentum"}), {"quadrant": _quadrant_names}),
 )

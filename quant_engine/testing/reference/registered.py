@@ -16,6 +16,7 @@ from quant_engine.testing.reference import (
     sharpe,
     shrinkage,
     splits,
+    technical,
 )
 from quant_engine.testing.reference.adapters import Adapter
 
@@ -33,6 +34,7 @@ _AREAS = (
     sharpe,
     shrinkage,
     splits,
+    technical,
 )
 
 ADAPTERS: tuple[Adapter, ...] = tuple(adapter for area in _AREAS for adapter in area.ADAPTERS)

@@ -1,0 +1,1 @@
+"""Research features: signatures, lead and lag, networks, spillover, waves, volatility curves."""

@@ -1,0 +1,1 @@
+"""Public recordings into the store: one module per archive, each with the traps it is known for."""

@@ -1,0 +1,390 @@
+"""The store: one writer, batches that may come twice, versions that lose no value.
+
+* A process that opens the store holds a file lock until it closes it. Others read the exported
+  Parquet (`store.export`); opening a live database beside its writer is refused with a sentence.
+* `append` keeps the first row of every natural key, so that a batch may be sent again.
+* `record_versions` keeps one row per change of an entity's state, with what the record said. What
+  it leaves out keeps the value that was known by then: `store.asof.versions_asof` fills it up, and
+  no record can make a known value NULL. A record that changes nothing leaves no row, also when
+  something is learned later about the time before it.
+* Everything inside one `transaction` is kept or lost together, checkpoints included.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from filelock import FileLock, Timeout
+
+from quant_engine.artifacts.files import explained_os_errors
+from quant_engine.core.errors import ConfigError, IntegrityError, StoreError
+from quant_engine.kalshi.store.batches import arrow_batch
+from quant_engine.kalshi.store.migrations import migrate
+from quant_engine.kalshi.store.tables import Table, table_named
+
+__all__ = ["Checkpoint", "KalshiStore"]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a job has come.
+
+    Parameters
+    ----------
+    mark : str
+        What the job wrote down, such as the last ticker; empty where it needs none.
+    hi_event_us, hi_recorded_us : int
+        Newest event and newest recording that are stored, microseconds UTC.
+    """
+
+    mark: str = ""
+    hi_event_us: int = 0
+    hi_recorded_us: int = 0
+
+
+class KalshiStore:
+    """A database file and the right to write it.
+
+    Parameters
+    ----------
+    path : Path
+        The ``.duckdb`` file; made with its folder when absent.
+    run_id : str
+        Name of the run in ``ingest_log``; no other table holds it.
+    threads : int, optional
+        Threads of the database; all cores where None.
+
+    Raises
+    ------
+    StoreError
+        When another process holds the store, the folder is not writable, or a newer release wrote
+        the database.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with KalshiStore(Path(folder) / "k.duckdb", run_id="demo") as store:
+    ...         row = {"trade_id": ["a"], "event_us": [5], "avail_us": [6], "recorded_us": 9,
+    ...                "avail_basis": "assumed", "src": "x"}
+    ...         store.append("trade", row), store.append("trade", row), store.count("trade")
+    (1, 0, 1)
+    """
+
+    def __init__(self, path: Path, *, run_id: str, threads: int | None = None) -> None:
+        self.path = path
+        self.run_id = run_id
+        with explained_os_errors(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(f"{path}.lock", timeout=0)
+            try:
+                self._lock.acquire()
+            except Timeout as error:
+                raise self._held("another process that writes") from error
+        try:
+            self.connection = duckdb.connect(str(path))
+        except duckdb.IOException as error:
+            self._lock.release()
+            reason = str(error).splitlines()[0]
+            if "lock" in reason.lower():
+                raise self._held(reason) from error
+            raise StoreError(
+                str(path),
+                wanted="a database of the store",
+                got=reason,
+                hint="Move the file away and build the store anew, or give another path.",
+            ) from error
+        if threads is not None:
+            self.connection.execute(f"SET threads = {int(threads)}")
+        self._kids: dict[str, int] = {}
+        self._ids: dict[tuple[str, str], int] = {}
+        self._depth = 0
+        try:
+            migrate(self.connection)
+            self._load_ids()
+        except (duckdb.Error, StoreError):
+            self.close()
+            raise
+
+    def _held(self, got: str) -> StoreError:
+        return StoreError(
+            str(self.path),
+            wanted="a store that nobody else has open",
+            got=got,
+            hint="Wait for that run to end, or read the exported Parquet, which needs no lock.",
+        )
+
+    def __enter__(self) -> KalshiStore:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write everything to the file and let others open it."""
+        self.connection.close()
+        self._lock.release()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Keep all writes inside, or none of them when an error leaves the context."""
+        if self._depth:
+            yield
+            return
+        self.connection.execute("BEGIN")
+        self._depth = 1
+        try:
+            yield
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            self._kids.clear()
+            self._load_ids()
+            raise
+        else:
+            self.connection.execute("COMMIT")
+        finally:
+            self._depth = 0
+
+    def count(self, table: str) -> int:
+        """Rows of a table."""
+        return int(self._one(f"SELECT count(*) FROM {table_named(table).name}")[0])
+
+    def ids(self, kind: str, names: Sequence[str]) -> list[int]:
+        """Whole numbers that stand for names in the tables.
+
+        Parameters
+        ----------
+        kind : str
+            ``series``, ``event``, ``market``, ``release`` or ``cluster``.
+        names : sequence of str
+            In any order, also repeated; new ones get numbers in sorted order.
+
+        Returns
+        -------
+        list of int
+            One per name.
+        """
+        new = sorted({name for name in names if (kind, name) not in self._ids})
+        if new:
+            first = 1 + max((i for (k, _), i in self._ids.items() if k == kind), default=0)
+            numbers = list(range(first, first + len(new)))
+            batch = pa.table(
+                {"kind": [kind] * len(new), "name": new, "id": pa.array(numbers, pa.int32())}
+            )
+            self._insert("dimension", batch, "SELECT * FROM batch")
+            self._ids.update(zip(((kind, name) for name in new), numbers, strict=True))
+        return [self._ids[kind, name] for name in names]
+
+    def known_id(self, kind: str, name: str) -> int | None:
+        """Number of a name, or None where it was never stored."""
+        return self._ids.get((kind, name))
+
+    def append(self, table: str, columns: Mapping[str, Any]) -> int:
+        """Add rows whose natural key is not there yet.
+
+        Parameters
+        ----------
+        table : str
+            An ``append`` table.
+        columns : mapping of str to sequence or scalar
+            See `store.batches.arrow_batch`.
+
+        Returns
+        -------
+        int
+            Rows that were new.
+
+        Raises
+        ------
+        ConfigError
+            For a table of another kind.
+        """
+        spec = self._of_kind(table, "append")
+        first_kid = self._next_kid(spec)
+        batch = arrow_batch(spec, columns, first_kid=first_kid)
+        if not batch.num_rows:
+            return 0
+        keys = ", ".join(spec.key)
+        self.connection.register("batch", batch)
+        try:
+            known = f"SELECT {keys} FROM {spec.name}"
+            if spec.window:
+                span = f"SELECT min({spec.window}), max({spec.window}) FROM batch"
+                low, high = self._one(span)
+                known += f" WHERE {spec.window} BETWEEN {low} AND {high}"
+            distinct = f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM batch)"
+            n_keys = self._one(distinct)[0]
+            offered = "batch"
+            if n_keys < batch.num_rows:
+                offered = f"(SELECT DISTINCT ON ({keys}) * FROM batch ORDER BY {keys}, kid)"
+        finally:
+            self.connection.unregister("batch")
+        with self.transaction():
+            n_new = self._insert(
+                spec.name,
+                batch,
+                f"SELECT b.* FROM {offered} b ANTI JOIN ({known}) k USING ({keys})",
+            )
+            self._logged(spec, first_kid, batch.num_rows, n_new)
+        return n_new
+
+    def record_versions(self, table: str, columns: Mapping[str, Any]) -> int:
+        """Add a row for every record that changes what is known of its entity.
+
+        Parameters
+        ----------
+        table : str
+            A ``versions`` table.
+        columns : mapping of str to sequence or scalar
+            Records in any order; what a record leaves out keeps the value known by its
+            ``avail_us``.
+
+        Returns
+        -------
+        int
+            Rows that were new.
+        """
+        spec = self._of_kind(table, "versions")
+        batch = arrow_batch(spec, {**columns, "row_hash": ""}, first_kid=0)
+        self.connection.register("records", batch)
+        try:
+            # One record per entity at a time, oldest first: each sees what the ones before it left.
+            entity = ", ".join(spec.key)
+            ranked = self.connection.sql(
+                f"SELECT *, row_number() OVER (PARTITION BY {entity} ORDER BY avail_us, kid) "
+                "AS round FROM records ORDER BY round, kid"
+            ).to_arrow_table()
+        finally:
+            self.connection.unregister("records")
+        n_new = 0
+        with self.transaction():
+            for number in ranked["round"].unique().to_pylist():
+                chosen = pc.equal(ranked["round"], number)
+                n_new += self._record_round(spec, ranked.filter(chosen).drop_columns(["round"]))
+        return n_new
+
+    def _record_round(self, spec: Table, batch: pa.Table) -> int:
+        first_kid = self._next_kid(spec)
+        entity = ", ".join(f"b.{name}" for name in spec.key)
+        join = " AND ".join(f"v.{name} = b.{name}" for name in spec.key)
+        known = ", ".join(
+            f"arg_max(v.{name}, (v.avail_us, v.kid)) FILTER (v.{name} IS NOT NULL) AS {name}"
+            for name in spec.own
+        )
+        merged = ", ".join(f"coalesce(b.{name}, p.{name}) AS {name}" for name in spec.own)
+        text = ", ".join(f"coalesce(m.{name}::VARCHAR, '\\N')" for name in spec.own)
+        changed = " OR ".join(f"m.{name} IS DISTINCT FROM p.{name}" for name in spec.own)
+        # The row keeps what its record said, and readers fill it up: were carried values stored,
+        # one that is learned later about a time between would be hidden behind them.
+        chosen = {name: f"o.{name}" for name in spec.own} | {
+            "row_hash": f"md5(concat_ws('|', {text}))",
+            "kid": f"{first_kid} - 1 + row_number() OVER (ORDER BY m.kid)",
+        }
+        columns = ", ".join(
+            f"{chosen.get(name, 'm.' + name)} AS {name}" for name in spec.schema.names
+        )
+        facts = "b.recorded_us, b.avail_us, b.avail_basis, b.src, b.kid"
+        select = f"""
+            WITH p AS (
+              SELECT b.kid, count(v.kid) AS n_known, {known}
+              FROM batch b LEFT JOIN {spec.name} v ON {join} AND v.avail_us <= b.avail_us
+              GROUP BY b.kid
+            ), m AS (SELECT {entity}, {merged}, {facts} FROM batch b JOIN p USING (kid))
+            SELECT {columns} FROM m JOIN p USING (kid) JOIN batch o USING (kid)
+            WHERE p.n_known = 0 OR {changed} ORDER BY m.kid"""
+        n_new = self._insert(spec.name, batch, select)
+        self._logged(spec, first_kid, batch.num_rows, n_new)
+        return n_new
+
+    def checkpoint(self, job: str, name: str) -> Checkpoint | None:
+        """How far a job had come with one of its subjects; None before its first."""
+        rows = self.connection.execute(
+            "SELECT mark, hi_event_us, hi_recorded_us FROM ingest_checkpoint "
+            "WHERE job = ? AND name = ?",
+            [job, name],
+        ).fetchall()
+        return Checkpoint(*rows[0]) if rows else None
+
+    def set_checkpoint(self, job: str, name: str, reached: Checkpoint) -> None:
+        """Write down how far a job has come; do it in the transaction of its rows.
+
+        Parameters
+        ----------
+        job : str
+            What is done.
+        name : str
+            With what, such as a ticker.
+        reached : Checkpoint
+            How far.
+        """
+        with self.transaction():
+            where = "WHERE job = ? AND name = ?"
+            self.connection.execute(f"DELETE FROM ingest_checkpoint {where}", [job, name])
+            self.connection.execute(
+                "INSERT INTO ingest_checkpoint VALUES (?, ?, ?, ?, ?)",
+                [job, name, reached.mark, reached.hi_event_us, reached.hi_recorded_us],
+            )
+
+    def _of_kind(self, name: str, kind: str) -> Table:
+        spec = table_named(name)
+        if spec.kind != kind:
+            wanted = "append" if spec.kind == "append" else "record_versions"
+            raise ConfigError(
+                "table",
+                wanted=f"a table of kind {kind}",
+                got=f"{name}, which is {spec.kind}",
+                hint=f"Use {wanted}." if spec.kind != "book" else "The store writes it itself.",
+            )
+        return spec
+
+    def _next_kid(self, spec: Table) -> int:
+        if spec.name not in self._kids:
+            self._kids[spec.name] = self._one(f"SELECT coalesce(max(kid) + 1, 0) FROM {spec.name}")[
+                0
+            ]
+        return self._kids[spec.name]
+
+    def _one(self, sql: str) -> tuple[Any, ...]:
+        # All rows are fetched: a result that is not read to its end blocks the connection.
+        (row,) = self.connection.execute(sql).fetchall()
+        return row
+
+    def _insert(self, table: str, batch: pa.Table, select: str) -> int:
+        self.connection.register("batch", batch)
+        try:
+            return int(self._one(f"INSERT INTO {table} {select}")[0])
+        finally:
+            self.connection.unregister("batch")
+
+    def _logged(self, spec: Table, first_kid: int, n_offered: int, n_new: int) -> None:
+        if n_new:
+            # Ranks of repeated rows stay unused: what was sent twice leaves the same ranks.
+            self._kids.pop(spec.name, None)
+            self.connection.execute(
+                "INSERT INTO ingest_log VALUES (?, ?, ?, ?, ?)",
+                [self.run_id, spec.name, first_kid, n_offered, n_new],
+            )
+
+    def _load_ids(self) -> None:
+        rows = self.connection.execute("SELECT kind, name, id FROM dimension").fetchall()
+        self._ids = {(kind, name): number for kind, name, number in rows}
+        if len(self._ids) != len(rows):
+            raise IntegrityError(
+                "dimension",
+                wanted="one number per name",
+                got=f"{len(rows) - len(self._ids)} names twice",
+                hint="Two programs wrote this file at once; build the store anew.",
+            )
