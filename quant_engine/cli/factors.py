@@ -99,6 +99,9 @@ def _parser(task: str, description: str) -> argparse.ArgumentParser:
         "--feature", nargs="+", default=[], metavar="NAME", help="features of the set by name"
     )
     factors.add_argument("--factors", metavar="A,B", help="registered factors such as vsm,momentum")
+    factors.add_argument(
+        "--statements", type=Path, metavar="FILE", help="reports, for factors that read them"
+    )
     factors.add_argument("--features", metavar="SET", help="feature set from specs/features")
     factors.add_argument("--horizon", type=positive, metavar="H", help="main label horizon (10)")
     return result

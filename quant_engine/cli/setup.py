@@ -83,6 +83,7 @@ def put_data_flags(overrides: dict[str, Any], args: argparse.Namespace) -> Locat
         "sectors": args.sectors,
         "delistings": args.delistings,
         "benchmark": Path(args.benchmark) if is_file else None,
+        "statements": getattr(args, "statements", None),
     }
     for name, path in paths.items():
         if path is not None and not path.exists():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from quant_engine.core.panel import Panel
 from quant_engine.core.tracks import DataRegime, RunSource, ScoreSource, track_of
 from quant_engine.data.loader import LoadRequest, MarketData, Places, load_market
 from quant_engine.data.quality.profile import Action
+from quant_engine.data.statements import Statements, StatementsConfig, load_statements
 from quant_engine.data.universe import total_returns
 from quant_engine.workflows.context import Stages, Workspace
 
@@ -34,6 +35,8 @@ class Location(FrozenConfig):
     ----------
     bars, membership, sectors, delistings, benchmark : str
         Absolute paths of files and folders; empty = not given.
+    statements : str
+        Reports of companies, for factors that read them.
     """
 
     bars: str = ""
@@ -41,10 +44,12 @@ class Location(FrozenConfig):
     sectors: str = ""
     delistings: str = ""
     benchmark: str = ""
+    statements: str = ""
 
     def places(self, cache: Path) -> Places:
         """Return the paths as the loader takes them, with the folder of the bar cache."""
-        given = {name: Path(text) for name, text in self.content().items() if text}
+        market = {name: text for name, text in self.content().items() if name != "statements"}
+        given = {name: Path(text) for name, text in market.items() if text}
         return Places(cache=cache, **given)
 
 
@@ -60,11 +65,14 @@ class LoadedData:
         What came.
     refs : dict of str to ArtifactRef
         ``source, quality, panel, market``; empty when nothing was written.
+    statements : Statements or None
+        Reports of companies; None when none were named.
     """
 
     request: LoadRequest
     market: MarketData
     refs: dict[str, ArtifactRef] = field(default_factory=dict)
+    statements: Statements | None = None
 
     @property
     def panel(self) -> Panel:
@@ -169,7 +177,11 @@ def load_data(workspace: Workspace, request: LoadRequest, location: Location) ->
         clock=workspace.clock,
         progress=workspace.progress,
     )
-    return LoadedData(request, market)
+    statements = None
+    if location.statements:
+        renames = StatementsConfig(renames=dict(request.renames))
+        statements = load_statements(Path(location.statements), renames)
+    return LoadedData(request, market, statements=statements)
 
 
 def save_data(workspace: Workspace, data: LoadedData) -> LoadedData:
@@ -187,7 +199,7 @@ def save_data(workspace: Workspace, data: LoadedData) -> LoadedData:
     LoadedData
         The same market with the addresses of its artifacts.
     """
-    return LoadedData(data.request, data.market, _write(workspace, data))
+    return replace(data, refs=_write(workspace, data))
 
 
 def data_facts(data: LoadedData, *, score_source: ScoreSource, seed: int | None) -> dict[str, Any]:

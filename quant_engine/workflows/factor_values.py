@@ -13,13 +13,14 @@ from typing import Any
 from quant_engine.artifacts.kinds.panel import FEATURE_PANEL
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.core.causality import Causality
-from quant_engine.core.errors import ConfigError, did_you_mean
+from quant_engine.core.errors import ConfigError, MissingFieldError, did_you_mean
 from quant_engine.core.hashing import sha256_json
 from quant_engine.core.panel import Panel
 from quant_engine.data.universe import total_returns
 from quant_engine.features.expressions.program import compile_expressions
 from quant_engine.features.factors import FACTORS, FactorSpec, build_factor
 from quant_engine.features.factors.pipeline import FactorPipelineSpec
+from quant_engine.features.factors.plan import factor_causality, factor_needs
 from quant_engine.features.pipeline import compute_features
 from quant_engine.features.sets import FeatureSet, FeatureSpec
 from quant_engine.features.volatility import trailing_volatility
@@ -281,6 +282,16 @@ def value_stage(
     if plugins is None and features is not None:
         return feature_stage(workspace, stages, data, features)
 
+    needs = factor_needs(_plugin_specs(plugins))
+    if needs and data.statements is None:
+        raise MissingFieldError(
+            "statements",
+            wanted=f"reports of companies with {needs[0].item}",
+            got="none",
+            hint="Name a table of reports with --statements FILE, or leave the factor out.",
+        )
+    reports = [] if data.statements is None else [s.sha256 for s in data.statements.sources]
+
     def compute() -> dict[str, tuple[Any, Any]]:
         panel = data.panel
         fields: dict[str, Any] = {}
@@ -288,7 +299,7 @@ def value_stage(
             fields |= compute_features(panel, features, progress=workspace.progress).fields
         if plugins is not None:
             with workspace.progress.stage("factor plug-ins", 1):
-                fields |= factor_scores(panel, plugins).fields
+                fields |= factor_scores(panel, plugins, statements=data.statements).fields
         values = Panel(
             panel.time, panel.asset_ids, fields, panel.masks, panel.groups, panel.price_basis
         )
@@ -298,7 +309,7 @@ def value_stage(
         "factors.values",
         compute,
         packages=FEATURE_PANEL.packages,
-        config={"factors": chosen.set_id},
+        config={"factors": chosen.set_id, "statements": reports},
         inputs=(data.refs["panel"],),
         facts={"feature_version": chosen.version},
     )
@@ -324,12 +335,12 @@ def model_inputs(values: Panel, chosen: ChosenFactors, panel: Panel) -> ModelFea
     causality: tuple[Causality, ...] = ()
     if chosen.features is not None:
         causality = feature_schema(chosen.features).causality
-    n_plugins = len(chosen.names) - len(causality)
+    # A price is known at the close, a report of its day in the evening.
+    plugins = [factor_causality([spec]) for spec in _plugin_specs(chosen.plugins)]
     schema = FeatureSchema(
         set_id=chosen.set_id,
         names=chosen.names,
-        # A factor reads prices of the close and reports known by then.
-        causality=(*causality, *([Causality.CAUSAL] * n_plugins)),
+        causality=(*causality, *plugins),
     )
     volatility = trailing_volatility(total_returns(panel))
     return ModelFeatures(values.only_fields(chosen.names), schema, volatility)

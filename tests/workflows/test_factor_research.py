@@ -12,7 +12,7 @@ from quant_engine.artifacts.kinds.factor_report import FACTOR_GAIN, FACTOR_REPOR
 from quant_engine.artifacts.kinds.panel import FEATURE_PANEL, LABEL_PANEL, PANEL
 from quant_engine.artifacts.kinds.signals import SIGNALS
 from quant_engine.core.clock import FixedClock
-from quant_engine.core.errors import ConfigError, DataError, EmptyDataError
+from quant_engine.core.errors import ConfigError, DataError, EmptyDataError, MissingFieldError
 from quant_engine.core.settings import Settings
 from quant_engine.features.sets import FeatureSet
 from quant_engine.stats.ic import ic_by_date
@@ -325,3 +325,34 @@ def test_planted_characteristics_add_to_prices_out_of_sample(tmp_path):
     assert (end[development["session"]] < first_holdout).all()
     ledger = track_ledger(workspace, outcome.track)
     assert [f.n_trials for f in ledger.families()] == [2]
+
+
+def test_factors_of_reports_ask_for_reports(tmp_path):
+    workspace = open_in(tmp_path)
+    choice = FactorChoice(plugins=("accruals",))
+    config = resolve_factor_config(settings(), workspace.catalog, choice=choice)
+    with pytest.raises(MissingFieldError, match=r"net_income_usd_ttm.*--statements FILE"):
+        research(workspace, config, Location())
+
+
+@pytest.mark.slow
+def test_factors_of_reports_read_point_in_time_filings(tmp_path, shared_data):
+    equities = shared_data / "equities"
+    workspace = open_in(tmp_path)
+    choice = FactorChoice(plugins=("accruals", "pead"))
+    config = resolve_factor_config(
+        {"data": {"source": "local"}, "study": {"horizons": [20]}},
+        workspace.catalog,
+        choice=choice,
+    )
+    places = Location(
+        bars=str(equities / "sp500_iex_201802"),
+        statements=str(equities / "eq_pystock_reports_2015_03_2016_06.csv.gz"),
+    )
+    research(workspace, config, places)
+    run = RunRegistry(workspace).newest("factors")
+    values = workspace.store.read(FEATURE_PANEL, run.artifacts["features"])
+    known = np.isfinite(values.field("accruals")).any(axis=1)
+    first = values.time.index[known.argmax()]
+    assert known.any()
+    assert first >= pd.Timestamp("2015-03-01")
