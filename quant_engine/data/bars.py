@@ -36,7 +36,7 @@ __all__ = [
 
 PRICE_FIELDS = ("open", "high", "low", "close")
 REQUIRED_FIELDS = (*PRICE_FIELDS, "volume")
-OPTIONAL_FIELDS = ("adj_close", "dividend", "split_factor")
+OPTIONAL_FIELDS = ("adj_close", "dividend", "split_factor", "vwap")
 KEY_COLUMNS = ("asset_id", "ticker", "session")
 
 _TICKER = re.compile(r"[A-Z0-9^][A-Z0-9.\-_=^/+&]{0,23}")
@@ -113,7 +113,8 @@ class LoadedBars:
     frame : DataFrame
         Long: ``asset_id`` and ``ticker`` (categorical), ``session`` (datetime64[us], tz-naive
         date), ``open high low close volume`` and, where the source has them, ``adj_close``,
-        ``dividend`` (cash per share on the ex-session), ``split_factor``; float64, NaN = the
+        ``dividend`` (cash per share on the ex-session), ``split_factor``, ``vwap`` (mean price of
+        the session, weighted by volume, in the basis of the other prices); float64, NaN = the
         source gave no value. Rows are grouped by ticker and keep the file's order inside it.
     vendor : str
         Name under which the source is compared with others, e.g. ``"iex_201802"``.

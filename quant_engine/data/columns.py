@@ -28,7 +28,11 @@ _SPELLINGS: Mapping[str, tuple[str, ...]] = {
     "adj_close": ("adjclose", "adjustedclose", "closeadj", "closeadjusted", "adjcloseprice"),
     "dividend": ("dividend", "dividends", "dividendamount", "divcash", "exdividend"),
     "split_factor": ("splitfactor", "stocksplits", "stocksplit", "splitcoefficient", "splitratio"),
-}
+    "vwap": (
+        "vwap", "vw", "wap", "volumeweightedaverageprice", "volumeweightedavgprice",
+        "volumeweighted", "weightedaverageprice", "averageprice", "avgprice",
+    ),
+}  # fmt: skip
 _NUMBERING = re.compile(r"^\s*\d+\s*[.)]\s*")
 _NOISE = re.compile(r"[^a-z0-9]")
 

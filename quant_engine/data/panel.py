@@ -57,7 +57,8 @@ class PanelResult:
     Parameters
     ----------
     panel : Panel
-        Fields ``open high low close volume`` and, where known, ``dividend``; masks ``tradable``
+        Fields ``open high low close volume`` and, where the source has them, ``vwap`` (never made
+        from other prices) and ``dividend``; masks ``tradable``
         (open, close and a positive volume) and ``member`` (has a close: without membership history
         nothing else is known on the day).
     dropped_sessions : ndarray of datetime64[D]
@@ -117,7 +118,7 @@ def build_panel(bars: LoadedBars, config: PanelConfig | None = None) -> PanelRes
     shape = (axis.size, ids.size)
     _refuse_repeats(row, column, shape)
     fields: dict[str, FloatMatrix] = {}
-    for name in (*REQUIRED_FIELDS, "dividend", "adj_close"):
+    for name in (*REQUIRED_FIELDS, "vwap", "dividend", "adj_close"):
         if name in frame:
             values = np.full(shape, np.nan)
             values[row, column] = frame[name].to_numpy()[on_session]

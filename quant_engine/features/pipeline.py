@@ -17,11 +17,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from quant_engine.core.causality import Causality
-from quant_engine.core.errors import ConfigError, MissingFieldError, did_you_mean
-from quant_engine.core.panel import PRICE_FIELDS, Panel
+from quant_engine.core.errors import ConfigError, MissingFieldError
+from quant_engine.core.panel import Panel
 from quant_engine.core.progress import SILENT, Progress
+from quant_engine.features.expressions.fields import missing_hint
 from quant_engine.features.expressions.program import Program, compile_expressions
-from quant_engine.features.prices import check_adjusted
+from quant_engine.features.prices import BAR_PRICES, check_adjusted
 from quant_engine.features.sets import FeatureSet, FeatureSpec, whole_set
 
 __all__ = [
@@ -34,7 +35,7 @@ __all__ = [
     "whole_set",
 ]
 
-BAR_FIELDS = frozenset({*PRICE_FIELDS, "volume", "vwap"})
+BAR_FIELDS = BAR_PRICES | {"volume"}
 """Fields that are known at the close of their bar; other fields need a `known_when`."""
 
 FEATURES_PER_PASS = 64
@@ -217,6 +218,6 @@ def _check_panel(panel: Panel, feature_set: FeatureSet, program: Program) -> Non
             wanted=f"panel fields {', '.join(lacking)} (for {', '.join(users[:5])}"
             + (f" and {len(users) - 5} more)" if len(users) > 5 else ")"),
             got="absent",
-            hint=did_you_mean(lacking[0], panel.fields),
+            hint=missing_hint(lacking[0], panel.fields),
         )
     check_adjusted(panel, program.fields, where=f"feature set {feature_set.name!r}")

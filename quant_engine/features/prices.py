@@ -10,7 +10,10 @@ from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.errors import DataError
 from quant_engine.core.panel import PRICE_FIELDS, Panel, PriceBasis
 
-__all__ = ["cash_dividends", "check_adjusted", "positive_prices", "total_returns"]
+__all__ = ["BAR_PRICES", "cash_dividends", "check_adjusted", "positive_prices", "total_returns"]
+
+BAR_PRICES = frozenset({*PRICE_FIELDS, "vwap"})
+"""Fields that are prices of their bar: positive or missing, and adjusted for splits."""
 
 
 def total_returns(panel: Panel) -> FloatMatrix:
@@ -100,7 +103,7 @@ def check_adjusted(panel: Panel, names: Iterable[str], *, where: str) -> None:
     >>> raw = Panel(TimeAxis.sessions([]), (), {}, price_basis=PriceBasis.RAW)
     >>> check_adjusted(raw, ["earnings"], where="my set")
     """
-    if panel.price_basis is PriceBasis.RAW and {*names} & {*PRICE_FIELDS, "volume"}:
+    if panel.price_basis is PriceBasis.RAW and {*names} & {*BAR_PRICES, "volume"}:
         raise DataError(
             where,
             wanted="prices adjusted for splits (split_adj or total_adj)",

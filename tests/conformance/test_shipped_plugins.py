@@ -59,6 +59,7 @@ def market(n_times: int = 760, n_assets: int = 9) -> Panel:
         "dividend": np.where(rng.random(shape) < 0.01, 0.2, 0.0),
         **{f"char_{number:02d}": rng.normal(size=shape) for number in range(40)},
     }
+    fields["cap"] = close * 1e8 * np.arange(1, n_assets + 1)
     missing = rng.random(shape) < 0.002
     for values in fields.values():
         values[missing] = np.nan
@@ -66,7 +67,8 @@ def market(n_times: int = 760, n_assets: int = 9) -> Panel:
     days = np.datetime64("2018-01-01") + np.arange(n_times)
     ids = tuple(f"T{number}@US#1" for number in range(n_assets))
     codes = np.tile(np.arange(n_assets, dtype=np.int16) % 3, (n_times, 1))
-    groups = {"sector": GroupTable(codes, ("one", "two", "three"))}
+    table = GroupTable(codes, ("one", "two", "three"))
+    groups = {"sector": table, "industry": table, "subindustry": table}
     return Panel(TimeAxis.sessions(days, "24/7"), ids, fields, masks, groups)
 
 

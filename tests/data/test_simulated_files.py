@@ -47,13 +47,13 @@ def test_price_files_hold_the_split_adjusted_bars(world: EquityWorld, folder: Pa
     assert sorted(p.stem for p in (folder / "prices").iterdir()) == sorted(symbols.values())
     for asset in world.panel.asset_ids[:5]:
         frame = pd.read_csv(folder / "prices" / f"{symbols[asset]}.csv")
-        assert list(frame.columns) == ["date", "open", "high", "low", "close", "volume"]
+        assert list(frame.columns) == ["date", "open", "high", "low", "close", "volume", "vwap"]
         column = world.panel.asset_ids.index(asset)
         traded = ~np.isnan(world.panel.field("close")[:, column])
         np.testing.assert_array_equal(
             frame["date"].to_numpy("datetime64[D]"), world.panel.time.values[traded]
         )
-        for name in ("open", "high", "low", "close", "volume"):
+        for name in ("open", "high", "low", "close", "volume", "vwap"):
             np.testing.assert_allclose(
                 frame[name], world.panel.field(name)[traded, column], rtol=1e-8
             )

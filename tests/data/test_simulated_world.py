@@ -134,7 +134,7 @@ def test_panel_has_the_canonical_shape(world: EquityWorld):
     assert panel.shape == (900, 80)
     assert panel.price_basis is PriceBasis.SPLIT_ADJ
     assert world.raw_panel.price_basis is PriceBasis.RAW
-    wanted = ["open", "high", "low", "close", "volume", "dividend", "half_spread_frac"]
+    wanted = ["open", "high", "low", "close", "volume", "dividend", "half_spread_frac", "vwap"]
     characteristics = [f"char_{k:02d}" for k in range(40)]
     assert set(panel.fields) == {*wanted, "market_cap_usd", *characteristics}
     assert panel.field("close").dtype == np.float64
@@ -154,7 +154,7 @@ def test_bars_are_ordered_positive_and_complete(world: EquityWorld):
     for panel in (world.panel, world.raw_panel):
         o, h, lo, c = (panel.field(name) for name in ("open", "high", "low", "close"))
         traded = ~np.isnan(c)
-        for values in (o, h, lo, panel.field("volume"), panel.field("dividend")):
+        for values in (o, h, lo, *(panel.field(n) for n in ("volume", "dividend", "vwap"))):
             np.testing.assert_array_equal(~np.isnan(values), traded)
         assert (h[traded] >= np.maximum(o, c)[traded]).all()
         assert (lo[traded] <= np.minimum(o, c)[traded]).all()

@@ -25,6 +25,8 @@ from quant_engine.data.quality.rules import RULES, missing_share
 __all__ = ["check_quality"]
 
 _NO_SESSION = np.datetime64("NaT", "us")
+# The field that the fix of a rule takes as missing.
+_BLANKED = {"bad_open": "open", "vwap_outside": "vwap"}
 
 
 @dataclass
@@ -199,15 +201,15 @@ def _all_but(arrays: BarArrays, hits: Hits) -> npt.NDArray[np.bool_]:
 
 
 def _fixed(arrays: BarArrays, rule: str, hits: Hits) -> BarArrays:
-    """Repair rows: drop a repeated bar, blank an infinity or a wrong open, widen high and low."""
+    """Repair rows: drop a repeat, blank an infinity, a wrong open or VWAP, widen high and low."""
     if rule == "duplicate_rows":
         return arrays.keep(_all_but(arrays, hits))
     fields = {name: values.copy() for name, values in arrays.fields.items()}
     if rule == "non_finite":
         for values in fields.values():
             values[np.isinf(values)] = np.nan
-    elif rule == "bad_open":
-        fields["open"][hits.where] = np.nan
+    elif rule in _BLANKED:
+        fields[_BLANKED[rule]][hits.where] = np.nan
     else:
         prices = [fields[name][hits.where] for name in ("open", "high", "low", "close")]
         fields["high"][hits.where] = np.fmax.reduce(prices)

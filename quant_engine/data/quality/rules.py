@@ -124,6 +124,22 @@ def find_ohlc_order(bars: BarArrays, limits: Limits) -> Hits:
     return row_hits(bad, short, lambda v: f"a price lies outside high and low by {v:.3%}")
 
 
+def find_vwap_outside(bars: BarArrays, limits: Limits) -> Hits:
+    """Rows whose VWAP is not positive, or outside low and high; bars without one are no hits.
+
+    ``vwap < low (1 - tol)`` or ``vwap > high (1 + tol)``. The tolerance is wider than that of
+    `find_ohlc_order`: a VWAP is published with few digits, and counts trades, such as odd lots,
+    that set neither high nor low.
+    """
+    prices = bars.fields
+    if "vwap" not in prices:
+        return constant_hits(np.zeros(bars.code.size, dtype=bool), "")
+    vwap, tolerance = prices["vwap"], limits["tolerance_frac"]
+    outside = (vwap < prices["low"] * (1 - tolerance)) | (vwap > prices["high"] * (1 + tolerance))
+    bad = outside | (vwap <= 0)
+    return row_hits(bad, vwap, lambda v: f"VWAP {v:g} lies outside low and high")
+
+
 def _over(share: npt.NDArray[np.float64], limit: float, sentence: Callable[[float], str]) -> Hits:
     return row_hits(share > limit, share, sentence)
 
@@ -189,6 +205,7 @@ RULES: Mapping[str, RuleSpec] = {
     "non_positive_price": RuleSpec(find_non_positive_price, "row", ("reject", "quarantine")),
     "negative_volume": RuleSpec(find_negative_volume, "row", ("reject", "quarantine")),
     "ohlc_order": RuleSpec(find_ohlc_order, "row", _FIXABLE, {"tolerance_frac": 1e-6}),
+    "vwap_outside": RuleSpec(find_vwap_outside, "row", _FIXABLE, {"tolerance_frac": 1e-3}),
     "bad_open": RuleSpec(jumps.find_bad_open, "row", _FIXABLE, jumps.BAD_OPEN_LIMITS),
     "spike_reverts": RuleSpec(
         jumps.find_spike,

@@ -2,7 +2,7 @@
 
 ::
 
-    FOLDER/prices/SYMBOL.csv     date,open,high,low,close,volume (split-adjusted): --path
+    FOLDER/prices/SYMBOL.csv     date,open,high,low,close,volume,vwap (split-adjusted): --path
     FOLDER/membership.csv        ticker,start_date,end_date (first day outside, empty = open)
     FOLDER/sectors.csv           ticker,sector
     FOLDER/benchmark.csv         bars of the cap-weighted total-return fund of the members
@@ -25,8 +25,8 @@ from quant_engine.core.hashing import canonical_json
 from quant_engine.data.simulated.config import SECTOR_NAMES
 from quant_engine.data.simulated.world import EquityWorld
 
-_BAR_FIELDS = ("open", "high", "low", "close", "volume")
-# Nine significant digits: rounding keeps the order of open, high, low and close.
+_BAR_FIELDS = ("open", "high", "low", "close", "volume", "vwap")
+# Nine significant digits: rounding keeps the order of open, high, low, close and VWAP.
 _NUMBER = "%.9g"
 _TRUTH_ARRAYS = ("alpha", "oracle_score", "oracle_ic", "forward_return", "beta", "regime")
 

@@ -7,9 +7,11 @@
    (the minimum likewise), so that high >= max(open, close) >= min(open, close) >= low.
 3. ``split_factors`` gives the raw price from the continuous path; split-adjusted prices are the
    path at the scale of the name's last raw price.
-4. Volume is turnover times size: log-normal level per name, AR(1) wandering, a common component,
+4. VWAP is the mean price of that bridge under even volume: its log lies midway between open and
+   close with standard deviation s/sqrt(12), and inside low and high.
+5. Volume is turnover times size: log-normal level per name, AR(1) wandering, a common component,
    and a rise with the absolute return in units of its volatility.
-5. The half-spread falls with size and rises with volatility.
+6. The half-spread falls with size and rises with volatility.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ class Bars:
     Parameters
     ----------
     raw, adjusted : dict of str to ndarray, shape (R, N)
-        open, high, low, close, volume, dividend per share: as traded, and split-adjusted.
+        open, high, low, close, VWAP, volume, dividend per share: as traded, and split-adjusted.
     half_spread_frac : ndarray, shape (R, N)
         Half of the quoted spread as a fraction of price.
     size_usd : ndarray, shape (R, N)
@@ -103,7 +105,10 @@ def simulate_bars(
     surprise = np.abs(overnight + intraday) / total_vol
     volume = np.rint(_dollar_volume(streams, size, surprise) / (close * factor)).clip(1.0)
     traded = lives.living & ~_halts(spec, streams, lives, (payout > 0.0) | (ratio != 1.0))
-    quotes = {"open": open_, "high": high, "low": low, "close": close, "dividend": cash}
+    vwap = _session_vwap(config, streams, np.stack([open_, high, low, close]), total_vol)
+    quotes = {
+        "open": open_, "high": high, "low": low, "close": close, "vwap": vwap, "dividend": cash,
+    }  # fmt: skip
     last = factor[-1]
     return Bars(
         raw=_masked({**{k: v * factor for k, v in quotes.items()}, "volume": volume}, traded),
@@ -165,6 +170,23 @@ def _extremes(
     high = np.maximum(open_ * np.exp(above), np.maximum(open_, close))
     low = np.minimum(open_ * np.exp(below), np.minimum(open_, close))
     return high, low
+
+
+def _session_vwap(
+    config: EquityWorldConfig, streams: Streams, quotes: np.ndarray, total_vol: FloatMatrix
+) -> FloatMatrix:
+    """Mean price of a Brownian bridge from open to close, inside low and high."""
+    normal = streams.of("vwap").standard_normal(total_vol.shape)
+    intraday_vol = np.sqrt(1.0 - config.market.overnight_variance_frac) * total_vol
+    opened, high, low, closed = np.log(quotes)
+    middle = 0.5 * (opened + closed)
+    away = normal * intraday_vol / np.sqrt(12.0)
+    # High and low were drawn without it: bent smoothly so that it stays between them.
+    room = np.where(away > 0.0, high - middle, middle - low)
+    bent = room * np.tanh(away / np.where(room > 0.0, room, 1.0))
+    # The bounds hold in exact arithmetic; rounding of exp and log needs the last step.
+    vwap: FloatMatrix = np.exp(middle + bent).clip(quotes[2], quotes[1])
+    return vwap
 
 
 def _dollar_volume(streams: Streams, size: FloatMatrix, surprise: FloatMatrix) -> FloatMatrix:

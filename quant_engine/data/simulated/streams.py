@@ -29,6 +29,7 @@ _COMPONENTS = (
     "dividends",
     "fundamentals",
     "tickers",
+    "vwap",
 )
 
 

@@ -99,11 +99,11 @@ class EquityWorld:
     config : EquityWorldConfig
         What made it.
     panel : Panel
-        Split-adjusted ``open high low close volume dividend``, ``half_spread_frac``,
+        Split-adjusted ``open high low close vwap volume dividend``, ``half_spread_frac``,
         ``market_cap_usd``, ``char_00`` to ``char_39`` (float32); masks ``member`` and
         ``tradable``; group ``sector``.
     raw_panel : Panel
-        ``open high low close volume dividend`` as traded.
+        ``open high low close vwap volume dividend`` as traded.
     tickers : tuple of str, length N
         Display symbol per column; a reused one occurs twice.
     splits : DataFrame

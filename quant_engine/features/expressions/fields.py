@@ -11,14 +11,17 @@ Most names are fields of the panel. Three kinds of names are more than that:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numba import njit
 
 from quant_engine.core.arrays import FloatMatrix
-from quant_engine.core.panel import PRICE_FIELDS, Panel
-from quant_engine.features.prices import cash_dividends
+from quant_engine.core.errors import did_you_mean
+from quant_engine.core.panel import Panel
+from quant_engine.features.prices import BAR_PRICES, cash_dividends
 
-__all__ = ["DERIVED", "OPTIONAL", "read_field"]
+__all__ = ["DERIVED", "OPTIONAL", "missing_hint", "read_field"]
 
 DERIVED = {
     "return": "($close + $dividend)/Ref($close, 1) - 1",
@@ -34,6 +37,35 @@ MASKS = ("member", "tradable")
 
 OPTIONAL = frozenset({"dividend", *MASKS})
 """Names that a panel need not have."""
+
+
+def missing_hint(name: str, known: Iterable[str]) -> str:
+    """What to do about a field that a panel does not have.
+
+    Parameters
+    ----------
+    name : str
+        The field.
+    known : iterable of str
+        Fields that the panel has.
+
+    Returns
+    -------
+    str
+        One or two sentences.
+
+    Examples
+    --------
+    >>> missing_hint("clse", ["close", "volume"])
+    "Did you mean 'close'?"
+    """
+    if name == "vwap":
+        return (
+            "The VWAP of a session is data and is never made from other prices: bring it as a "
+            "column of the bars (recognised: vwap, average price; else --map vwap=NAME), or take "
+            "a set that does without, such as price_volume_v1."
+        )
+    return did_you_mean(name, known)
 
 
 def read_field(
@@ -76,7 +108,7 @@ def read_field(
     elif name == "dividend":
         out[:] = cash_dividends(panel, rows, columns)
     else:
-        lowest = _SMALLEST_PRICE if name in PRICE_FIELDS else 0.0 if name == "volume" else -np.inf
+        lowest = _SMALLEST_PRICE if name in BAR_PRICES else 0.0 if name == "volume" else -np.inf
         _copy_present(panel.field(name)[rows, columns], lowest, out)
 
 

@@ -30,13 +30,12 @@ from quant_engine.core.errors import (
     InsufficientHistoryError,
     MissingFieldError,
     SchemaMismatchError,
-    did_you_mean,
 )
 from quant_engine.core.hashing import sha256_json
 from quant_engine.core.panel import Panel
 from quant_engine.features.expressions.errors import ExpressionError
 from quant_engine.features.expressions.evaluate import evaluate
-from quant_engine.features.expressions.fields import OPTIONAL
+from quant_engine.features.expressions.fields import OPTIONAL, missing_hint
 from quant_engine.features.expressions.graph import FIELD, Graph
 from quant_engine.features.expressions.parser import parse_expression
 from quant_engine.features.expressions.plan import first_rows, phases
@@ -384,7 +383,7 @@ class Program:
                     error.parameter,
                     wanted=f"panel field {name!r}",
                     got=error.got,
-                    hint=did_you_mean(name, panel.fields),
+                    hint=missing_hint(name, panel.fields),
                 )
         for name in self.groups:
             panel.group(name)
