@@ -7,12 +7,16 @@ from quant_engine.backtest.config import BacktestConfig
 from quant_engine.backtest.engine import Backtester
 from quant_engine.backtest.portfolio import PortfolioConfig, TargetWeights, target_weights
 from quant_engine.backtest.result import BacktestResult
+from quant_engine.backtest.rules import RuleConfig
+from quant_engine.backtest.rules_result import RuleBacktestResult
 
 __all__ = [
     "BacktestConfig",
     "BacktestResult",
     "Backtester",
     "PortfolioConfig",
+    "RuleBacktestResult",
+    "RuleConfig",
     "TargetWeights",
     "target_weights",
 ]

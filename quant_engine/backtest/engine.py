@@ -1,5 +1,8 @@
 """The backtester: scores and prices in, a costed and accounted track record out.
 
+Two ways lead from scores to trades: target weights (`Backtester.run`, below) and rules that open
+and close single positions (`Backtester.run_signals`, see `rules`).
+
 1. `inputs` aligns scores, delistings, regimes and benchmark with the panel and refuses what cannot
    be aligned.
 2. `portfolio.target_weights` turns the scores known after each close into wanted weights.
@@ -13,6 +16,8 @@ and ends one holding period after the last one (or with the panel).
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,6 +46,22 @@ from quant_engine.backtest.result import (
     trades_frame,
     weights_panel,
 )
+from quant_engine.backtest.rules import RuleConfig
+from quant_engine.backtest.rules_inputs import (
+    RuleInputs,
+    build_rule_market,
+    build_rule_numbers,
+    build_rule_signals,
+    check_fields,
+    parse_rule_inputs,
+)
+from quant_engine.backtest.rules_kernel import simulate_rules
+from quant_engine.backtest.rules_result import (
+    RuleBacktestResult,
+    rule_orders_frame,
+    rule_trades_frame,
+)
+from quant_engine.backtest.rules_state import RULE_REASONS, RULE_STATUSES, make_desk
 from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.panel import Panel
 from quant_engine.execution.costs import CostProfile
@@ -48,7 +69,7 @@ from quant_engine.execution.delistings import parse_delistings
 
 
 class Backtester:
-    """Simulates a book that follows scores.
+    """Simulates a book that follows scores, by target weights or by rules.
 
     Parameters
     ----------
@@ -145,7 +166,83 @@ class Backtester:
             None if benchmark is None else benchmark[rows],
             config,
         )
-        return _assemble(run, context, costs)
+        return BacktestResult(**_frames(run, context, costs))
+
+    def run_signals(
+        self,
+        scores: pd.DataFrame | FloatMatrix,
+        panel: Panel,
+        *,
+        rules: RuleConfig,
+        costs: CostProfile,
+        delistings: pd.DataFrame | None = None,
+        regimes: pd.DataFrame | None = None,
+        benchmark_returns: pd.Series | FloatVector | None = None,
+    ) -> RuleBacktestResult:
+        """Simulate rules that open and close positions on a signal, and measure the run.
+
+        Of the configuration, `portfolio` and `fill` are not read: the rules size and fill. The
+        run starts at the first close with a usable score and ends with the panel.
+
+        Parameters
+        ----------
+        scores : DataFrame or ndarray
+            As for :meth:`run`; ``entry_min`` of the rules is in their unit.
+        panel : Panel
+            As for :meth:`run`, and the optional fields of `rules_inputs.parse_rule_panel`.
+        rules : RuleConfig
+            Entries, sizes and exits; how bars decide is in `quant_engine.backtest.rules`.
+        costs : CostProfile
+            Cost of trading.
+        delistings : DataFrame, optional
+            asset_id, session, terminal_return, reason.
+        regimes : DataFrame indexed by session, optional
+            Column ``regime``, filtered labels known at each close.
+        benchmark_returns : Series indexed by session or ndarray of shape (T,), optional
+            Simple close-to-close returns; NaN = not available.
+
+        Returns
+        -------
+        RuleBacktestResult
+            Frames, metrics and the identity of config, rules and costs.
+
+        Raises
+        ------
+        QuantEngineError
+            As :meth:`run`, and MissingFieldError for rules whose fields the panel lacks.
+
+        Examples
+        --------
+        >>> from quant_engine.core.panel import TimeAxis
+        >>> close = np.array([[10.0], [10.0], [12.0], [12.0]])
+        >>> fields = {"open": close, "high": close, "low": close, "close": close}
+        >>> panel = Panel(
+        ...     TimeAxis.sessions(["2020-01-02", "2020-01-03", "2020-01-06", "2020-01-07"]),
+        ...     ("A@US#1",),
+        ...     {**fields, "volume": np.full((4, 1), 1e6)},
+        ... )
+        >>> free = CostProfile(
+        ...     name="free", fee_bps=0, half_spread_bps=0, impact_coef_bps=0, borrow_bps_ann=0,
+        ...     participation_cap_frac=None,
+        ... )
+        >>> rules = RuleConfig(max_positions=1, position_frac=1.0, profit_target_frac=0.1)
+        >>> scores = np.array([[0.02], [0.0], [0.0], [0.0]])
+        >>> result = Backtester(BacktestConfig()).run_signals(
+        ...     scores, panel, rules=rules, costs=free
+        ... )
+        >>> result.trades[["entry_price", "exit_price", "exit_reason"]].values.tolist()
+        [[10.0, 12.0, 'profit_target']]
+        """
+        inputs = parse_rule_inputs(
+            scores,
+            panel,
+            config=self.config,
+            costs=costs,
+            delistings=delistings,
+            regimes=regimes,
+            benchmark_returns=benchmark_returns,
+        )
+        return run_rules(inputs, rules)
 
     def _targets(
         self, signals: Signals, panel: Panel, regime: np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -172,6 +269,55 @@ class Backtester:
         return slice(int(decisions[0]), min(n_rows, stop))
 
 
+def run_rules(inputs: RuleInputs, rules: RuleConfig) -> RuleBacktestResult:
+    """Simulate rules on parsed inputs, with all records.
+
+    Parameters
+    ----------
+    inputs : RuleInputs
+        Aligned scores, market and account.
+    rules : RuleConfig
+        The rules.
+
+    Returns
+    -------
+    RuleBacktestResult
+        Frames, metrics and identity.
+
+    Raises
+    ------
+    MissingFieldError
+        The panel lacks a field that the rules need.
+    """
+    check_fields(rules, inputs.panel)
+    rows = inputs.rows(rules)
+    shape = inputs.panel.rows(rows.start, rows.stop).shape
+    desk = make_desk(*shape, rules.max_positions)
+    positions = np.zeros(shape)
+    n_rows, orders, trades = simulate_rules(
+        build_rule_market(inputs, rules.fill, rows),
+        build_rule_signals(inputs, rows),
+        build_rule_numbers(rules, inputs.costs),
+        build_rules(inputs.config, inputs.costs),
+        desk,
+        positions,
+        True,
+    )
+    benchmark = inputs.benchmark_returns
+    context = RunContext(
+        inputs.panel.rows(rows.start, rows.stop),
+        _cut(inputs.signals, rows),
+        inputs.regimes[rows],
+        None if benchmark is None else benchmark[rows],
+        inputs.config,
+        RULE_REASONS,
+        RULE_STATUSES,
+    )
+    run = Run(desk.daily, positions, n_rows, orders, trades)
+    made = rule_trades_frame(run, context), rule_orders_frame(run, context)
+    return RuleBacktestResult(**_frames(run, context, inputs.costs, made), rules=rules)
+
+
 def _cut(signals: Signals, rows: slice) -> Signals:
     expected, confidence = signals.expected_return_frac, signals.confidence
     return Signals(
@@ -181,28 +327,33 @@ def _cut(signals: Signals, rows: slice) -> Signals:
     )
 
 
-def _assemble(run: Run, context: RunContext, costs: CostProfile) -> BacktestResult:
+def _frames(
+    run: Run,
+    context: RunContext,
+    costs: CostProfile,
+    made: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+) -> dict[str, Any]:
+    """Every part of a result; trades and orders are those already made, if any."""
     config = context.config
     daily = daily_frame(run, context)
-    trades = trades_frame(run, context)
-    orders = orders_frame(run, context)
+    trades, orders = made or (trades_frame(run, context), orders_frame(run, context))
     weights = weights_panel(run, context)
-    return BacktestResult(
-        daily=daily,
-        trades=trades,
-        orders=orders,
-        summary=summarize(daily, trades, orders, config=config),
-        regime_breakdown=regime_breakdown(
+    return {
+        "daily": daily,
+        "trades": trades,
+        "orders": orders,
+        "summary": summarize(daily, trades, orders, config=config),
+        "regime_breakdown": regime_breakdown(
             daily,
             trades,
             initial_equity_usd=config.initial_equity_usd,
             periods_per_year=config.periods_per_year,
         ),
-        monthly_returns=monthly_returns(daily),
-        exposures=exposures_frame(weights),
-        weights=weights,
-        config=config,
-        cost_profile_name=costs.name,
-        cost_profile_id=costs.profile_id(),
-        price_basis=context.panel.price_basis,
-    )
+        "monthly_returns": monthly_returns(daily),
+        "exposures": exposures_frame(weights),
+        "weights": weights,
+        "config": config,
+        "cost_profile_name": costs.name,
+        "cost_profile_id": costs.profile_id(),
+        "price_basis": context.panel.price_basis,
+    }

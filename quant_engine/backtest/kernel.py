@@ -28,7 +28,7 @@ from numba import njit
 
 from quant_engine.core.units import BPS
 from quant_engine.execution.costs import borrow_cost, fee_cost, impact_cost, spread_cost
-from quant_engine.execution.fills import fill_fraction
+from quant_engine.execution.fills import FILL_STATUSES, FILLED, FillLimits, decide_fill
 
 DAILY_COLUMNS = (
     "equity",
@@ -56,10 +56,8 @@ REASONS = ("rebalance", "delisting", "halt_limit", "end_of_run")
 
 BY_REBALANCE, BY_DELISTING, BY_HALT, BY_END = range(len(REASONS))
 
-STATUSES = ("filled", "partial", "no_bar", "below_min_fill", "adv_unknown")
+STATUSES = FILL_STATUSES
 """What became of an order, by code."""
-
-FILLED, PARTIAL, NO_BAR, BELOW_MIN_FILL, ADV_UNKNOWN = range(len(STATUSES))
 
 ORDER = np.dtype(
     [
@@ -228,8 +226,8 @@ def simulate(
         decided, equity = tranche[t - 1], daily[t - 1, EQUITY]
         _plan_orders(weights[t - 1], decided, n_tranches, rules, equity, book)
         daily[t, CASH] = daily[t - 1, CASH]
-        orders = _with_room(orders, counts[0], most)
-        trades = _with_room(trades, counts[1], most)
+        orders = with_room(orders, counts[0], most)
+        trades = with_room(trades, counts[1], most)
         _pay_income(market, t, rules, daily[t], book)
         if decided >= 0:
             _execute_orders(
@@ -242,7 +240,7 @@ def simulate(
         if not daily[t, EQUITY] > 0.0:
             last = t + 1
             break
-    trades = _with_room(trades, counts[1], most)
+    trades = with_room(trades, counts[1], most)
     _close_open_lots(last - 1, book, trades, counts)
     return daily, positions, last, orders[: counts[0]], trades[: counts[1]]
 
@@ -260,11 +258,14 @@ def _empty_book(n_tranches, n_assets):
 
 
 @njit(cache=True, nogil=True)
-def _with_room(records, used, needed):
-    """Return the records with at least `needed` free places, doubling when full."""
+def with_room(records, used, needed) -> npt.NDArray[np.void]:
+    """Return the records with at least `needed` free places, four times as many when full.
+
+    Places that are never written take no memory; what is copied for growing does.
+    """
     if used + needed <= records.size:
         return records
-    grown = np.empty(max(2 * records.size, used + needed), records.dtype)
+    grown = np.empty(max(4 * records.size, used + needed), records.dtype)
     grown[:used] = records[:used]
     return grown
 
@@ -316,41 +317,60 @@ def _pay_income(market, t, rules, day, book):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _execute_orders(market, t, k, rules, equity, day, book, orders, trades, counts):
-    for i in range(book.order_shares.size):
-        ordered = book.order_shares[i]
+    # Arrays are taken out of their tuples once: inside the loop that would cost more than a fill.
+    opened, adv_value, can_trade = market.open, market.adv_value, market.can_trade
+    quoted = market.half_spread_frac
+    order_shares, shares, mark = book.order_shares, book.shares, book.mark
+    lots, net = book.lots, book.net
+    for i in range(order_shares.size):
+        ordered = order_shares[i]
         if ordered == 0.0:
             continue
-        book.order_shares[i] = 0.0
-        price = market.open[t, i]
-        adv = market.adv_value[t - 1, i]
+        order_shares[i] = 0.0
         order = orders[counts[0]]
         counts[0] += 1
-        _start_order(order, t, k, i, ordered, adv, book.mark[i])
-        status, fraction = _decide_fill(market, t, i, rules, ordered, adv, book.shares[k, i])
-        order.status = status
-        if market.can_trade[t, i]:
-            order.reference_price = price
-        if fraction <= 0.0:
-            continue
-        filled = ordered * fraction
-        traded = abs(filled) * price
-        half_spread = rules.half_spread_frac
-        if market.half_spread_frac.size > 0 and np.isfinite(market.half_spread_frac[t, i]):
-            half_spread = market.half_spread_frac[t, i] * rules.spread_multiplier
-        order.filled_shares = filled
-        order.fee = fee_cost(traded, rules.fee_bps)
-        order.spread = spread_cost(traded, half_spread)
-        order.impact = impact_cost(traded, adv, rules.impact_coef_bps)
-        day[CASH] -= filled * price + order.fee + order.spread + order.impact
-        day[TRADED] += traded
-        day[FEES] += order.fee
-        day[SPREAD] += order.spread
-        day[IMPACT] += order.impact
-        _book_fill(order, equity, book, trades, counts)
+        start_order(order, t, k, i, ordered, adv_value[t - 1, i], mark[i])
+        spread = quoted[t, i] if quoted.size > 0 else np.nan
+        if fill_order(order, can_trade[t, i], spread, opened[t, i], rules, shares[k, i], day):
+            _book_fill(order, equity, shares, lots, net, trades, counts)
 
 
-@njit(cache=True, nogil=True)
-def _start_order(order, t, k, i, ordered, adv, mark):
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def fill_order(order, can_trade, quoted_half_spread, price, rules, held, day) -> bool:
+    """Fill an order at a price as far as bar and volume allow, charge its costs; say if it filled.
+
+    The order's own ``adv_value`` counts; `held` (shares) tells an order that opens or adds from one
+    that reduces. The quoted half-spread of the bar is charged where it is known (else NaN). Cash
+    and costs are booked on the day.
+    """
+    ordered = order.ordered_shares
+    adv = order.adv_value
+    limits = FillLimits(rules.participation_cap_frac, rules.min_fill_frac, rules.needs_adv)
+    order.status, fraction = decide_fill(ordered, price, adv, held, can_trade, limits)
+    if can_trade:
+        order.reference_price = price
+    if fraction <= 0.0:
+        return False
+    filled = ordered * fraction
+    traded = abs(filled) * price
+    half_spread = rules.half_spread_frac
+    if np.isfinite(quoted_half_spread):
+        half_spread = quoted_half_spread * rules.spread_multiplier
+    order.filled_shares = filled
+    order.fee = fee_cost(traded, rules.fee_bps)
+    order.spread = spread_cost(traded, half_spread)
+    order.impact = impact_cost(traded, adv, rules.impact_coef_bps)
+    day[CASH] -= filled * price + order.fee + order.spread + order.impact
+    day[TRADED] += traded
+    day[FEES] += order.fee
+    day[SPREAD] += order.spread
+    day[IMPACT] += order.impact
+    return True
+
+
+@njit(cache=True, nogil=True, inline="always")
+def start_order(order, t, k, i, ordered, adv, mark) -> None:
+    """Clear an order record and write what is known when it is given, at the close of t-1."""
     order.decision_row = t - 1
     order.row = t
     order.asset = i
@@ -366,32 +386,19 @@ def _start_order(order, t, k, i, ordered, adv, mark):
     order.impact = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _decide_fill(market, t, i, rules, ordered, adv, held):
-    if not market.can_trade[t, i]:
-        return NO_BAR, 0.0
-    if rules.needs_adv and not adv > 0.0:
-        return ADV_UNKNOWN, 0.0
-    fraction = fill_fraction(abs(ordered) * market.open[t, i], adv, rules.participation_cap_frac)
-    opens = held * ordered >= 0.0
-    if opens and fraction < rules.min_fill_frac:
-        return BELOW_MIN_FILL, 0.0
-    return (FILLED if fraction >= 1.0 else PARTIAL), fraction
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _book_fill(order, equity, book, trades, counts):
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _book_fill(order, equity, shares, lots, net, trades, counts):
     """Move shares; split the fill into the part that closes a lot and the part that opens one."""
     k = order.tranche
     i = order.asset
-    held = book.shares[k, i]
+    held = shares[k, i]
     filled = order.filled_shares
     after = held + filled
     closing = 0.0
     if held * filled < 0.0:
         closing = min(abs(held), abs(filled))
         part = closing / abs(filled)
-        lot = book.lots[k, i]
+        lot = lots[k, i]
         lot.exit_shares += closing
         lot.exit_value += closing * order.reference_price
         lot.exit_decision_value += closing * order.decision_price
@@ -402,16 +409,15 @@ def _book_fill(order, equity, book, trades, counts):
             _emit(lot, order.row, order.reason, trades, counts)
     opening = abs(filled) - closing
     if opening > 0.0 and after != 0.0:
-        _open_or_add(order, opening, equity, 1 if after > 0.0 else -1, book)
-    book.shares[k, i] = after
-    _sum_net(book, i)
+        _open_or_add(order, opening, equity, 1 if after > 0.0 else -1, lots[k, i])
+    shares[k, i] = after
+    _sum_net(shares, net, i)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _open_or_add(order, opening, equity, side, book):
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _open_or_add(order, opening, equity, side, lot):
     part = opening / abs(order.filled_shares)
     value = opening * order.reference_price
-    lot = book.lots[order.tranche, order.asset]
     if lot.side == 0:
         lot.asset = order.asset
         lot.tranche = order.tranche
@@ -430,15 +436,15 @@ def _open_or_add(order, opening, equity, side, book):
     lot.fees += order.fee * part
 
 
-@njit(cache=True, nogil=True)
-def _sum_net(book, i):
+@njit(cache=True, nogil=True, inline="always")
+def _sum_net(shares, net, i):
     total = 0.0
-    for k in range(book.shares.shape[0]):
-        total += book.shares[k, i]
-    book.net[i] = total
+    for k in range(shares.shape[0]):
+        total += shares[k, i]
+    net[i] = total
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, inline="always")
 def _emit(lot, row, reason, trades, counts):
     """Write a closed lot to the trade records and clear it."""
     lot.exit_row = row
@@ -462,24 +468,30 @@ def _emit(lot, row, reason, trades, counts):
     lot.dividends = 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _settle_dead(market, t, rules, day, book, orders, trades, counts):
-    """Close, without trading costs, positions of assets that will not trade again.
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def settlement(market, t, i, rules, mark, idle_sessions) -> tuple[int, float]:
+    """Reason and price at which a position without a bar ends at row t; (-1, NaN) = it lives on.
 
     A delisted asset pays its terminal return on the last close; an asset that could not trade for
     the halt limit is written off at the halt return, because waiting longer to see whether it comes
-    back would use the future.
+    back would use the future. `idle_sessions` counts row t.
     """
+    if t >= market.delist_row[i]:
+        return BY_DELISTING, mark * (1.0 + market.terminal_return_frac[i])
+    if idle_sessions >= rules.halt_limit_sessions:
+        return BY_HALT, mark * (1.0 + rules.halt_return_frac)
+    return -1, np.nan
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _settle_dead(market, t, rules, day, book, orders, trades, counts):
+    """Close, without trading costs, positions of assets that will not trade again."""
     for i in range(book.net.size):
         if market.can_trade[t, i] or not np.any(book.shares[:, i]):
             continue
-        if t >= market.delist_row[i]:
-            reason = BY_DELISTING
-            price = book.mark[i] * (1.0 + market.terminal_return_frac[i])
-        elif book.idle_sessions[i] + 1 >= rules.halt_limit_sessions:
-            reason = BY_HALT
-            price = book.mark[i] * (1.0 + rules.halt_return_frac)
-        else:
+        idle_sessions = book.idle_sessions[i] + 1
+        reason, price = settlement(market, t, i, rules, book.mark[i], idle_sessions)
+        if reason < 0:
             continue
         for k in range(book.shares.shape[0]):
             held = book.shares[k, i]
@@ -487,14 +499,14 @@ def _settle_dead(market, t, rules, day, book, orders, trades, counts):
                 continue
             order = orders[counts[0]]
             counts[0] += 1
-            _start_order(order, t, k, i, -held, np.nan, book.mark[i])
+            start_order(order, t, k, i, -held, np.nan, book.mark[i])
             order.reason = reason
             order.status = FILLED
             order.filled_shares = -held
             order.reference_price = price
             day[CASH] += held * price
             day[SETTLEMENT] += held * (price - book.mark[i])
-            _book_fill(order, 0.0, book, trades, counts)
+            _book_fill(order, 0.0, book.shares, book.lots, book.net, trades, counts)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -170,6 +170,8 @@ class RunContext:
         Per session.
     config : BacktestConfig
         Settings.
+    reasons, statuses : tuple of str
+        Names of the kernel's codes.
     """
 
     panel: Panel
@@ -177,6 +179,8 @@ class RunContext:
     regimes: npt.NDArray[np.int64]
     benchmark_returns: FloatVector | None
     config: BacktestConfig
+    reasons: tuple[str, ...] = REASONS
+    statuses: tuple[str, ...] = STATUSES
 
     @property
     def sessions(self) -> pd.DatetimeIndex:
@@ -271,7 +275,7 @@ def trades_frame(run: Run, context: RunContext) -> pd.DataFrame:
         "shares": lot["entry_shares"],
         "entry_value": lot["entry_value"],
         "size_frac": lot["first_value"] / lot["equity_at_decision"],
-        "exit_reason": _names(REASONS, lot["exit_reason"]),
+        "exit_reason": _names(context.reasons, lot["exit_reason"]),
         "fill_ratio": lot["entry_shares"] / lot["ordered_shares"],
         **_trade_signals(lot, context),
         **_trade_money(lot),
@@ -353,8 +357,8 @@ def orders_frame(run: Run, context: RunContext) -> pd.DataFrame:
         "asset_id": _asset_names(context.panel, order["asset"]),
         "tranche": order["tranche"],
         "side": _names(("sell", "buy"), (ordered > 0.0).astype(np.int64)),
-        "reason": _names(REASONS, order["reason"]),
-        "status": _names(STATUSES, order["status"]),
+        "reason": _names(context.reasons, order["reason"]),
+        "status": _names(context.statuses, order["status"]),
         "ordered_shares": ordered,
         "filled_shares": filled,
         "fill_ratio": filled / ordered,

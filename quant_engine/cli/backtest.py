@@ -23,11 +23,21 @@ def parser() -> argparse.ArgumentParser:
     )
     choice = result.add_argument_group("what")
     choice.add_argument("--horizon", type=int, metavar="H", help="newest run with this horizon")
+    choice.add_argument(
+        "--signals",
+        action="store_true",
+        help="trade the newest ranking with history (run_factors.py rank --history) instead",
+    )
     choice.add_argument("--run", metavar="RUN_ID", help="a training run (default: the newest)")
     choice.add_argument(
         "--allow-in-sample",
         action="store_true",
         help="trade predictions of the final model on its own training data; marked everywhere",
+    )
+    choice.add_argument(
+        "--advanced",
+        action="store_true",
+        help="also run the validation suite: stresses, null baselines, Monte Carlo, refits, slices",
     )
     book = result.add_argument_group("book")
     book.add_argument("--mode", choices=("long_short", "long_only"), help="kind of book")
@@ -51,11 +61,6 @@ def parser() -> argparse.ArgumentParser:
         "--risk",
         action=RetiredFlag,
         reason="risk-managed mode is not part of this version.",
-    )
-    retired.add_argument(
-        "--advanced",
-        action=RetiredFlag,
-        reason="the advanced validation suite is not part of this version.",
     )
     add_run_flags(result, settings=True)
     return result
@@ -81,6 +86,7 @@ def _work(args: argparse.Namespace) -> Outcome:
     from quant_engine.workflows.backtest import BacktestRequest, run_backtest
     from quant_engine.workflows.config import TrainConfig
     from quant_engine.workflows.factor_config import SECTIONS as FACTOR_SECTIONS
+    from quant_engine.workflows.signal_backtest import trade_signals
 
     overrides = overrides_of(args, foreign=(*TrainConfig.model_fields, *FACTOR_SECTIONS))
     put(overrides, "backtest.portfolio.mode", args.mode)
@@ -97,5 +103,24 @@ def _work(args: argparse.Namespace) -> Outcome:
         horizon=args.horizon,
         allow_in_sample=args.allow_in_sample,
         compare_survivorship=args.no_survivorship,
+        advanced=args.advanced,
     )
-    return run_backtest(open_workspace(args), request, overrides, dry_run=args.dry_run)
+    workspace = open_workspace(args)
+    if args.signals:
+        _refuse_of_predictions(args)
+        return trade_signals(workspace, overrides, run_id=args.run, dry_run=args.dry_run)
+    return run_backtest(workspace, request, overrides, dry_run=args.dry_run)
+
+
+def _refuse_of_predictions(args: argparse.Namespace) -> None:
+    """A ranking has no model: what asks about predictions has no meaning for it."""
+    from quant_engine.core.errors import ConfigError
+
+    for flag in ("horizon", "allow_in_sample", "advanced", "no_survivorship"):
+        if getattr(args, flag):
+            raise ConfigError(
+                f"--{flag.replace('_', '-')}",
+                wanted="no such flag beside --signals",
+                got="both",
+                hint="It asks about the predictions of a model; a ranking has none of its own.",
+            )

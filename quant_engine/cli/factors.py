@@ -56,6 +56,11 @@ def rank_parser() -> argparse.ArgumentParser:
     weights.add_argument(
         "--weights", metavar="A=W,B=W", help="such as mom=0.6,prediction=0.4; required"
     )
+    weights.add_argument(
+        "--history",
+        action="store_true",
+        help="rank every session, for run_backtest.py --signals; keeps every name unless --top",
+    )
     weights.add_argument("--top", type=positive, metavar="N", help="names to keep (50)")
     weights.add_argument("--output", type=Path, metavar="FILE", help=".csv or .parquet to write")
     add_run_flags(result, settings=True)
@@ -171,6 +176,7 @@ def _run_rank(args: argparse.Namespace) -> Outcome:
     texts = [] if args.weights is None else args.weights.split(",")
     put(overrides, "ranking.weights", pairs("--weights", texts) or None)
     put(overrides, "ranking.top", args.top)
+    put(overrides, "ranking.history", True if args.history else None)
     workspace = open_workspace(args)
     config = resolve_rank_config(
         overrides,

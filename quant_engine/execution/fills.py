@@ -9,6 +9,8 @@ that exists, so an old order never trades on a view that has been replaced.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numba import njit
 from numba.extending import register_jitable
@@ -49,6 +51,101 @@ def fill_fraction(ordered: float, adv: float, participation_cap_frac: float) -> 
     if not adv > 0.0:
         return 0.0
     return min(1.0, participation_cap_frac * adv / abs(ordered))
+
+
+FILL_STATUSES = ("filled", "partial", "no_bar", "below_min_fill", "adv_unknown")
+"""What became of an order in its session, by the code that `decide_fill` returns."""
+
+FILLED, PARTIAL, NO_BAR, BELOW_MIN_FILL, ADV_UNKNOWN = range(len(FILL_STATUSES))
+
+
+class FillLimits(NamedTuple):
+    """What limits a fill, as plain numbers; see `CostProfile`.
+
+    Parameters
+    ----------
+    participation_cap_frac : float
+        Largest share of ADV; infinity = no cap.
+    min_fill_frac : float
+        Smallest part of an opening order that is worth executing.
+    needs_adv : bool
+        Whether nothing fills while ADV is unknown.
+    """
+
+    participation_cap_frac: float
+    min_fill_frac: float
+    needs_adv: bool
+
+
+class FillRates(NamedTuple):
+    """Rates of one fill, stress included; see `CostProfile` and `CostRates`.
+
+    Parameters
+    ----------
+    half_spread_frac : float
+        Fraction of the price.
+    impact_coef_bps : float
+        Impact of trading all of ADV, bps.
+    participation_cap_frac : float
+        Largest share of ADV; infinity = no cap.
+    """
+
+    half_spread_frac: float
+    impact_coef_bps: float
+    participation_cap_frac: float
+
+
+@register_jitable
+def decide_fill(
+    ordered_shares: float,
+    price: float,
+    adv: float,
+    held_shares: float,
+    can_trade: bool,
+    limits: FillLimits,
+) -> tuple[int, float]:
+    """Decide what becomes of an order in its session.
+
+    An order that opens or adds to a position needs at least the minimum fill; one that reduces a
+    position always fills as far as the cap allows.
+
+    Parameters
+    ----------
+    ordered_shares, held_shares : float
+        Shares wanted and held, signed.
+    price : float
+        Fill price, currency per share.
+    adv : float
+        Average traded value known at the decision, currency; NaN = unknown.
+    can_trade : bool
+        Whether the session has a bar.
+    limits : FillLimits
+        Cap and minimum.
+
+    Returns
+    -------
+    status : int
+        Code into `FILL_STATUSES`.
+    fraction : float
+        Between 0 and 1; 0 where nothing fills.
+
+    Examples
+    --------
+    >>> limits = FillLimits(0.02, 0.20, True)
+    >>> decide_fill(10.0, 5_000.0, 1e6, 0.0, True, limits)
+    (1, 0.4)
+    >>> decide_fill(100.0, 5_000.0, 1e6, 0.0, True, limits)
+    (3, 0.0)
+    """
+    if not can_trade:
+        return NO_BAR, 0.0
+    if limits.needs_adv and not adv > 0.0:
+        return ADV_UNKNOWN, 0.0
+    fraction = fill_fraction(abs(ordered_shares) * price, adv, limits.participation_cap_frac)
+    opens = held_shares * ordered_shares >= 0.0
+    if opens and fraction < limits.min_fill_frac:
+        return BELOW_MIN_FILL, 0.0
+    return (FILLED if fraction >= 1.0 else PARTIAL), fraction
 
 
 def trailing_adv(

@@ -1,8 +1,8 @@
 """Functions: what a formula may call beside the operators of the expression language.
 
 An operator is a building block that the engine itself knows (`Mean`, `Ref`, `CsRank`). A *function*
-is a whole indicator with its own kernel: `RSI($close, 14)`, `Hurst($close, 100)`. It declares its
-outputs, its parameters with their limits, and how many rows it reads; the compiler checks calls
+is a whole indicator with its own kernel: `RSI($close, 14)`, `Hurst($log_return, 100)`. It declares
+its outputs, its parameters with their limits, and how many rows it reads; the compiler checks calls
 against that, and the look-ahead audit checks the function against its own promise.
 
 Contract of a function's ``compute``:

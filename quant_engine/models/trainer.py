@@ -5,7 +5,7 @@ began; the holdout fold decides nothing but its own figures. The result does not
 executor.
 
 1. ``check_folds`` (module ``plan``) proves that no train label span touches its test block.
-2. ``build_rows`` (``matrix``) makes the row matrix, standardised inside each session.
+2. ``training_rows`` makes the row matrix, standardised inside each session.
 3. ``fit_task`` (``fitting``) fits each fold, a warm-up fold inside the first train window, and the
    final model on all labelled rows, all side by side through the executor.
 4. ``make_block`` (``blocks``) turns raw predictions into scores per session.
@@ -19,11 +19,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import lightgbm as lgb
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from quant_engine.core.errors import SchemaMismatchError
 from quant_engine.core.executor import Executor, SerialExecutor
 from quant_engine.core.panel import LabelPanel
 from quant_engine.core.progress import SILENT, Progress
@@ -40,7 +37,7 @@ from quant_engine.models.fitting import FitResult, fit_task
 from quant_engine.models.inputs import ModelFeatures, Target
 from quant_engine.models.learners import LEARNERS, build_learner
 from quant_engine.models.maps import ScoreMaps
-from quant_engine.models.matrix import RowMatrix, Sessions, build_rows, transform_target
+from quant_engine.models.matrix import Sessions
 from quant_engine.models.model import FittedModel, FoldWindow, TrainingRecord
 from quant_engine.models.plan import (
     FINAL,
@@ -51,6 +48,7 @@ from quant_engine.models.plan import (
     label_is_over,
 )
 from quant_engine.models.quality import QualityVerdict, judge
+from quant_engine.models.training_rows import training_rows
 from quant_engine.stats.splits import Fold, label_horizon
 
 __all__ = ["TrainResult", "train"]
@@ -135,6 +133,7 @@ def train(
     --------
     One feature that is the label itself, seen through noise of the same size:
 
+    >>> import numpy as np
     >>> from quant_engine.core.panel import Panel, TimeAxis
     >>> from quant_engine.models import FeatureSchema, MemberConfig
     >>> from quant_engine.stats.splits import WalkForwardConfig, walk_forward
@@ -157,31 +156,20 @@ def train(
     (True, 0.68)
     """
     features.schema.require_usable()
-    _check_axes(features, labels)
     for member in config.members:
         build_learner(member)
     check_folds(labels, folds)
     wanted = Target.of(target)
-    learned, label = (
-        np.asarray(labels.values.field(name), dtype=np.float64)
-        for name in (wanted.learned, wanted.outcome)
-    )
     with progress.stage("row matrix", 1) as stage:
-        rows = build_rows(features, config)
-        y = transform_target(learned, rows, config)
+        made = training_rows(features, labels, target=wanted, config=config)
         stage.advance()
-    labelled = np.bincount(rows.session[~np.isnan(y)], minlength=len(label))
-    tasks = fit_tasks(folds, config, labels=labels, labelled_rows=labelled, weigh=wanted.weigh)
-    shared = {
-        "x": rows.x,
-        "y": y,
-        "offsets": rows.offsets,
-        "day": labels.values.time.values.astype("datetime64[D]").astype(np.int64),
-        **({} if wanted.weigh is None else _label_rows(labels, rows, wanted.exit_field)),
-    }
+    rows, label = made.rows, made.label
+    tasks = fit_tasks(
+        folds, config, labels=labels, labelled_rows=made.n_labelled, weigh=wanted.weigh
+    )
     with progress.stage("model fits", len(tasks)) as stage:
         results = (executor or SerialExecutor()).map(
-            fit_task, tasks, shared=shared, on_done=stage.advance
+            fit_task, tasks, shared=made.shared, on_done=stage.advance
         )
     fits = {task.name: result for task, result in zip(tasks, results, strict=True)}
     market = Market(rows, label, features.volatility)
@@ -277,30 +265,3 @@ def _final_model(
             learner_library=f"lightgbm {lgb.__version__}",
         ),
     )
-
-
-def _label_rows(
-    labels: LabelPanel, rows: RowMatrix, exit_field: str
-) -> dict[str, npt.NDArray[np.int64]]:
-    """Positions of entry and exit of the label of each row; -1 where the row has no span."""
-    sessions = labels.values.time.values
-    known = ~np.isnat(labels.span_end)
-    first, last = (
-        np.where(known, np.searchsorted(sessions, span), -1)[rows.session]
-        for span in (labels.span_start, labels.span_end)
-    )
-    if exit_field:
-        held = labels.values.field(exit_field)[rows.session, rows.asset]
-        last = np.where(np.isnan(held), -1, rows.session + np.nan_to_num(held)).astype(np.int64)
-    return {"label_first": first, "label_last": last, "asset": rows.asset.astype(np.int64)}
-
-
-def _check_axes(features: ModelFeatures, labels: LabelPanel) -> None:
-    panel, other = features.panel, labels.values
-    if panel.time != other.time or panel.asset_ids != other.asset_ids:
-        raise SchemaMismatchError(
-            "labels",
-            wanted=f"the axes of the features: {panel.shape[0]} sessions x {panel.shape[1]} assets",
-            got=f"{other.shape[0]} sessions x {other.shape[1]} assets, or other dates or ids",
-            hint="Build labels and features from one market panel.",
-        )

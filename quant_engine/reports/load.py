@@ -19,6 +19,7 @@ from quant_engine.artifacts.store import ArtifactStore
 from quant_engine.core.ids import ticker_of
 from quant_engine.core.units import BPS_PER_UNIT
 from quant_engine.reports.factor_data import FactorPageData
+from quant_engine.reports.load_suite import load_suite
 from quant_engine.reports.tearsheet_data import (
     COST_KINDS,
     FRAMES,
@@ -55,7 +56,8 @@ class TearSheetSources:
     Parameters
     ----------
     refs : mapping of str to ArtifactRef
-        Roles ``market, quality, report, backtest, trades, validation``.
+        Roles ``market, quality, report, backtest, trades, validation``, and those of the validation
+        suite where it was run.
     title : str
         Heading.
     run_id, model_version : str
@@ -130,6 +132,7 @@ def load_tearsheet(store: ArtifactStore, sources: TearSheetSources) -> TearSheet
         lineage=_lineage(store, refs["validation"]),
         warnings=_warnings(validation),
         absent=_absences(facts),
+        suite=load_suite(store, refs),
     )
 
 

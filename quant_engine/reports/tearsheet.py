@@ -46,6 +46,7 @@ from quant_engine.reports.panels.summary import (
     recorded_panel,
     sharpe_panel,
 )
+from quant_engine.reports.panels.validation import suite_panels
 from quant_engine.reports.tearsheet_data import TearSheetData
 
 __all__ = ["render_tearsheet"]
@@ -164,6 +165,7 @@ def _sections(data: TearSheetData) -> list[tuple[str, str, list[Markup]]]:
             ],
         ),
         ("walk-forward", "Walk-forward", [timeline, contract_panel(data), folds]),
+        *_suite_section(data),
         (
             "data",
             "Data and lineage",
@@ -171,3 +173,10 @@ def _sections(data: TearSheetData) -> list[tuple[str, str, list[Markup]]]:
         ),
         ("glossary", "Glossary", [glossary_panel()]),
     ]
+
+
+def _suite_section(data: TearSheetData) -> list[tuple[str, str, list[Markup]]]:
+    """The section of the validation suite, where it was run."""
+    if data.suite is None:
+        return []
+    return [("validation", "Validation", suite_panels(data.suite))]

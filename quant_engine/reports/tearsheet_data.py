@@ -19,6 +19,7 @@ import pandas as pd
 
 from quant_engine.core.errors import ConfigError, SchemaMismatchError, did_you_mean
 from quant_engine.core.tracks import Track
+from quant_engine.reports.suite_data import SuiteData
 
 __all__ = [
     "COST_KINDS",
@@ -367,6 +368,8 @@ class TearSheetData:
         Field or metric name to the reason why it is not there.
     regime_names : Mapping of int to str
         Display names of regime codes.
+    suite : SuiteData or None
+        What the validation suite found; None = it was not run, so the page has no such section.
 
     Raises
     ------
@@ -397,6 +400,7 @@ class TearSheetData:
     warnings: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     regime_names: Mapping[int, str] = field(default_factory=lambda: REGIME_NAMES)
+    suite: SuiteData | None = None
 
     def __post_init__(self) -> None:
         if not self.periods_per_year > 0:

@@ -1,7 +1,8 @@
 """Backtest: a run's out-of-sample predictions, traded at the next open, judged and reported.
 
-1. ``_scores`` reads the purged walk-forward predictions of the training run.
-2. ``_simulate`` trades them with costs on the run's own panel.
+1. `simulation` reads the purged walk-forward predictions of the training run and trades them with
+   costs on the run's own panel.
+2. Where it is asked for, `advanced` runs the validation suite on the result.
 3. ``_validate`` turns figures into verdicts in words.
 4. ``_export`` writes trades, summary and the tear sheet beside the artifacts.
 """
@@ -15,35 +16,32 @@ from typing import Any
 import pandas as pd
 
 from quant_engine.artifacts.files import write_atomic, write_json
-from quant_engine.artifacts.kinds.backtest import BACKTEST, ORDERS, TRADES, VALIDATION
+from quant_engine.artifacts.kinds.backtest import BACKTEST, TRADES, VALIDATION
 from quant_engine.artifacts.kinds.bundle import Bundle
 from quant_engine.artifacts.kinds.market import MARKET
-from quant_engine.artifacts.kinds.model import MODEL
-from quant_engine.artifacts.kinds.panel import FEATURE_PANEL, PANEL
-from quant_engine.artifacts.kinds.training import OOS, REGIME, TRAINING_REPORT
+from quant_engine.artifacts.kinds.panel import PANEL
+from quant_engine.artifacts.kinds.training import TRAINING_REPORT
+from quant_engine.artifacts.kinds.validation import EVALUATION
 from quant_engine.artifacts.manifest import ArtifactRef
-from quant_engine.backtest.config import BacktestConfig
-from quant_engine.backtest.engine import Backtester
 from quant_engine.backtest.portfolio import PortfolioConfig
-from quant_engine.backtest.result import BacktestResult
-from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, did_you_mean
-from quant_engine.core.panel import Panel, PriceBasis
+from quant_engine.core.panel import PriceBasis
 from quant_engine.core.specs import build_config
 from quant_engine.data.universe import survivorship_comparison
 from quant_engine.execution.contract import ExecutionContract
-from quant_engine.execution.costs import CostProfile
-from quant_engine.models.predictor import predict as predict_rows
-from quant_engine.models.serialization import load
 from quant_engine.reports.load import TearSheetSources, load_tearsheet
 from quant_engine.reports.tearsheet import render_tearsheet
+from quant_engine.workflows.advanced import Suite, run_suite, suite_documents
+from quant_engine.workflows.advanced_config import AdvancedConfig
+from quant_engine.workflows.advanced_parts import Subject
+from quant_engine.workflows.advanced_verdict import PROFILE as SUITE_PROFILE
+from quant_engine.workflows.advanced_verdict import SuiteFigures, suite_details, suite_figures
 from quant_engine.workflows.config import TrainConfig, section_of
 from quant_engine.workflows.context import Stages, Workspace, new_run_id
-from quant_engine.workflows.data import frame_on_sessions
-from quant_engine.workflows.inputs import market_features, read_feature_set
-from quant_engine.workflows.labels import is_meta, primary_sides
+from quant_engine.workflows.labels import is_meta
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
+from quant_engine.workflows.simulation import BacktestRunConfig, simulate_stage
 from quant_engine.workflows.trials import record_backtest, track_ledger
 from quant_engine.workflows.validation import (
     validation_details,
@@ -52,26 +50,8 @@ from quant_engine.workflows.validation import (
     validation_table,
 )
 
-SECTIONS = ("backtest", "costs")
+SECTIONS = ("backtest", "costs", "advanced")
 """Settings that a person may give; whether predictions are in-sample is a flag."""
-
-
-class BacktestRunConfig(FrozenConfig):
-    """Everything that determines a backtest of given predictions.
-
-    Parameters
-    ----------
-    backtest : BacktestConfig
-        Book, capital, delisting assumptions.
-    costs : str
-        Cost profile in ``specs/costs``.
-    in_sample : bool
-        True = trade the final model's predictions of its own training data.
-    """
-
-    backtest: BacktestConfig
-    costs: str = "base"
-    in_sample: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,12 +68,15 @@ class BacktestRequest:
         Trade in-sample predictions; marked on every page.
     compare_survivorship : bool
         Also print equal-weight returns with and without survivorship.
+    advanced : bool
+        Run the whole validation suite.
     """
 
     run_id: str | None = None
     horizon: int | None = None
     allow_in_sample: bool = False
     compare_survivorship: bool = False
+    advanced: bool = False
 
 
 def run_backtest(
@@ -127,26 +110,29 @@ def run_backtest(
         if request.run_id
         else runs.newest("train", horizon=request.horizon)
     )
-    config = _resolve(overrides, run, in_sample=request.allow_in_sample)
+    own = {name: value for name, value in overrides.items() if name != "advanced"}
+    terminal = run.config["labels"]["terminal"]
+    config = resolve_book(own, run, terminal, in_sample=request.allow_in_sample)
+    advanced = build_config(
+        AdvancedConfig, section_of(overrides, "advanced"), where="settings: advanced"
+    )
     if dry_run:
         return Outcome(text=f"would backtest {run.title()}", status="dry_run", dataset=run.dataset)
     stages = _stages(workspace, run)
-    costs = workspace.catalog.load("costs", config.costs, CostProfile)
-    refs = stages.run(
-        "backtest.simulate",
-        lambda: _simulate(workspace, run, config, costs),
-        packages=BACKTEST.packages,
-        config={**config.content(), "cost_profile": costs.content()},
-        inputs=_inputs(run, in_sample=config.in_sample),
-    )
-    refs |= stages.run(
-        "backtest.validate",
-        lambda: _validate(workspace, run, refs["backtest"], config),
-        packages=VALIDATION.packages,
-        config={**config.content(), "gates": validation_profile(workspace.catalog).content()},
-        inputs=(refs["backtest"], run.artifacts["report"], run.artifacts["market"]),
-    )
-    outcome = _finish(workspace, stages, refs, run, config)
+    refs = simulate_stage(workspace, stages, run, config)
+    record = _record(workspace, run, config, refs)
+    if request.advanced:
+        tested = Subject(workspace, stages, run, config, refs, advanced)
+        suite = run_suite(tested, record, track_ledger(workspace, run.track))
+        judged = _Judged(tested, suite, suite_figures(tested, suite))
+    else:
+        judged = None
+    refs |= _validation_stage(workspace, stages, run, refs["backtest"], config, judged)
+    update: dict[str, Any] = {"artifacts": refs}
+    if judged is not None:
+        update = {"artifacts": {**refs, **judged.refs}, "suite": advanced.content()}
+    record = record.model_copy(update=update)
+    outcome = _finish(workspace, stages, record, run, judged)
     if not request.compare_survivorship:
         return outcome
     return _with_survivorship(workspace, run, outcome)
@@ -169,8 +155,36 @@ def _with_survivorship(workspace: Workspace, run: RunRecord, outcome: Outcome) -
     )
 
 
-def _resolve(overrides: dict[str, Any], run: RunRecord, *, in_sample: bool) -> BacktestRunConfig:
-    """Fill in the default book: staggered over the label's horizon, a tenth of the names a side."""
+def resolve_book(
+    overrides: dict[str, Any],
+    run: RunRecord,
+    terminal: dict[str, Any],
+    *,
+    in_sample: bool = False,
+) -> BacktestRunConfig:
+    """Fill in the default book: staggered over the label's horizon, a tenth of the names a side.
+
+    Parameters
+    ----------
+    overrides : dict
+        Nested settings that somebody gave.
+    run : RunRecord
+        What is traded; its horizon is how long a name is held.
+    terminal : dict
+        Assumption about delistings behind the labels.
+    in_sample : bool
+        Whether the model has seen the sessions that are traded.
+
+    Returns
+    -------
+    BacktestRunConfig
+        Complete.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown setting, with the nearest names.
+    """
     for name in sorted(set(overrides) - set(SECTIONS)):
         raise ConfigError(
             f"settings: {name}",
@@ -192,7 +206,7 @@ def _resolve(overrides: dict[str, Any], run: RunRecord, *, in_sample: bool) -> B
     build_config(PortfolioConfig, book, where="settings: backtest.portfolio")
     backtest["portfolio"] = book
     # One assumption about delistings for labels and fills, unless it is set here.
-    backtest.setdefault("terminal", run.config["labels"]["terminal"])
+    backtest.setdefault("terminal", terminal)
     plain = {**overrides, "backtest": backtest, "in_sample": in_sample}
     return build_config(BacktestRunConfig, plain, where="settings")
 
@@ -204,92 +218,53 @@ def _stages(workspace: Workspace, run: RunRecord) -> Stages:
     return Stages(workspace, facts)
 
 
-def _inputs(run: RunRecord, *, in_sample: bool) -> tuple[ArtifactRef, ...]:
-    roles = ["panel", "market", "regimes", *(["model", "features"] if in_sample else ["oos"])]
-    return tuple(run.artifacts[role] for role in roles)
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """A backtest behind the validation suite."""
+
+    tested: Subject
+    suite: Suite
+    figures: SuiteFigures
+
+    @property
+    def refs(self) -> dict[str, ArtifactRef]:
+        """Artifacts of the suite by role."""
+        return self.suite.refs
 
 
-def _simulate(
-    workspace: Workspace, run: RunRecord, config: BacktestRunConfig, costs: CostProfile
-) -> dict[str, tuple[Any, Any]]:
-    panel = workspace.store.read(PANEL, run.artifacts["panel"])
-    market = workspace.store.read(MARKET, run.artifacts["market"])
-    regimes = workspace.store.read(REGIME, run.artifacts["regimes"]).tables["regimes"]
-    benchmark = frame_on_sessions(market.tables["benchmark"], panel)
-    scores = _scores(workspace, run, in_sample=config.in_sample)
-    scores = _directed(scores, panel, TrainConfig.model_validate(run.config))
-    with workspace.progress.stage("simulate", 1):
-        result = Backtester(config.backtest).run(
-            scores,
-            panel,
-            costs=costs,
-            delistings=market.tables["delistings"],
-            regimes=regimes.set_index("session"),
-            benchmark_returns=benchmark["close_return"],
-        )
-    return {
-        "backtest": (BACKTEST, _result_bundle(result)),
-        "trades": (TRADES, Bundle({"trades": result.trades})),
-        "orders": (ORDERS, Bundle({"orders": result.orders})),
-    }
-
-
-def _scores(workspace: Workspace, run: RunRecord, *, in_sample: bool) -> pd.DataFrame:
-    columns = ["date", "asset_id", "score", "expected_return_frac", "confidence"]
-    if not in_sample:
-        return workspace.store.read(OOS, run.artifacts["oos"]).tables["oos"][columns]
-    config = TrainConfig.model_validate(run.config)
-    feature_set = read_feature_set(workspace, config.feature_set)
-    features = market_features(
-        workspace.store.read(FEATURE_PANEL, run.artifacts["features"]),
-        feature_set,
-        workspace.store.read(PANEL, run.artifacts["panel"]),
-    )
-    model = load(workspace.store.read(MODEL, run.artifacts["model"]))
-    warmup = feature_set.max_lookback_sessions
-    table = predict_rows(model, features, rows=slice(warmup, None), with_contributions=False).table
-    return table[columns]
-
-
-def _directed(scores: pd.DataFrame, panel: Panel, config: TrainConfig) -> pd.DataFrame:
-    """Turn how sure a meta-model is of a side into a score of the asset; others stay as they are.
-
-    A rank in (0, 1] within the session times the side: the surest longs on top, the surest shorts
-    at the bottom, bets that the model doubts in the middle.
-    """
-    if not is_meta(config):
-        return scores
-    side = primary_sides(scores, panel, config)
-    rank = scores.groupby("date")["score"].rank(pct=True)
-    directed = scores.assign(
-        score=(side * rank).where(side != 0.0),
-        expected_return_frac=side * scores["expected_return_frac"],
-    )
-    return directed
-
-
-def _result_bundle(result: BacktestResult) -> Bundle:
-    return Bundle(
-        tables={
-            "daily": result.daily.reset_index(),
-            "exposures": result.exposures.reset_index(),
-            "regime_breakdown": result.regime_breakdown.reset_index(),
-            "monthly_returns": result.monthly_returns.reset_index(),
-        },
-        documents={
-            "summary": dict(result.summary),
-            "settings": {
-                "backtest": result.config.content(),
-                "cost_profile": result.cost_profile_name,
-                "cost_profile_id": result.cost_profile_id,
-                "price_basis": result.price_basis.value,
-            },
-        },
+def _validation_stage(
+    workspace: Workspace,
+    stages: Stages,
+    run: RunRecord,
+    backtest: ArtifactRef,
+    config: BacktestRunConfig,
+    judged: _Judged | None,
+) -> dict[str, ArtifactRef]:
+    rules: dict[str, Any] = {"gates": validation_profile(workspace.catalog).content()}
+    inputs = [backtest, run.artifacts["report"], run.artifacts["market"]]
+    if judged is not None:
+        rules["suite_gates"] = validation_profile(workspace.catalog, SUITE_PROFILE).content()
+        # What was tried so far decides these figures, so it belongs to the identity of the stage.
+        rules["suite"] = {
+            **suite_documents(judged.suite),
+            "selection": [metric.content() for metric in judged.suite.selection],
+        }
+        inputs += judged.refs.values()
+    return stages.run(
+        "backtest.validate",
+        lambda: _validate(workspace, run, backtest, config, judged),
+        packages=VALIDATION.packages,
+        config={**config.content(), **rules},
+        inputs=tuple(inputs),
     )
 
 
 def _validate(
-    workspace: Workspace, run: RunRecord, backtest: ArtifactRef, config: BacktestRunConfig
+    workspace: Workspace,
+    run: RunRecord,
+    backtest: ArtifactRef,
+    config: BacktestRunConfig,
+    judged: _Judged | None,
 ) -> dict[str, tuple[Any, Any]]:
     documents = workspace.store.read(BACKTEST, backtest).documents
     report = workspace.store.read(TRAINING_REPORT, run.artifacts["report"])
@@ -305,24 +280,31 @@ def _validate(
     metrics = validation_metrics(
         documents["summary"], report, market, fills=fills, in_sample=config.in_sample
     )
+    provenance = workspace.store.manifest(backtest).provenance
     checks = validation_table(
         metrics,
-        workspace.store.manifest(backtest).provenance,
+        provenance,
         catalog=workspace.catalog,
         details=validation_details(report, market, fills=fills),
     )
-    facts = {"model": str(run.artifacts["model"]), "in_sample": config.in_sample}
+    facts: dict[str, Any] = {"model": str(run.artifacts["model"]), "in_sample": config.in_sample}
+    if judged is not None:
+        more = validation_table(
+            judged.figures.metrics,
+            provenance,
+            catalog=workspace.catalog,
+            details=suite_details(judged.tested, judged.suite),
+            profile=SUITE_PROFILE,
+        )
+        checks = pd.concat([checks, more], ignore_index=True)
+        facts["suite"] = {**suite_documents(judged.suite), "figures": judged.figures.headline}
     return {"validation": (VALIDATION, Bundle({"checks": checks}, {"facts": facts}))}
 
 
-def _finish(
-    workspace: Workspace,
-    stages: Stages,
-    refs: dict[str, ArtifactRef],
-    run: RunRecord,
-    config: BacktestRunConfig,
-) -> Outcome:
-    record = RunRecord(
+def _record(
+    workspace: Workspace, run: RunRecord, config: BacktestRunConfig, refs: dict[str, ArtifactRef]
+) -> RunRecord:
+    return RunRecord(
         run_id=new_run_id(workspace.clock, "backtest", config.content()),
         command="backtest",
         dataset=run.dataset,
@@ -336,12 +318,22 @@ def _finish(
         parent=run.run_id,
         model_version=run.model_version,
     )
+
+
+def _finish(
+    workspace: Workspace,
+    stages: Stages,
+    record: RunRecord,
+    run: RunRecord,
+    judged: _Judged | None,
+) -> Outcome:
+    refs, in_sample = record.artifacts, bool(record.config["in_sample"])
     sources = TearSheetSources(
         refs={**run.artifacts, **refs},
         title=f"Backtest of {run.dataset}, horizon {run.horizon_sessions} sessions",
         run_id=record.run_id,
         model_version=run.model_version or "not registered",
-        is_in_sample=config.in_sample,
+        is_in_sample=in_sample,
     )
     with workspace.progress.stage("tear sheet", 1):
         page = render_tearsheet(load_tearsheet(workspace.store, sources))
@@ -354,7 +346,7 @@ def _finish(
     training = workspace.store.read(TRAINING_REPORT, run.artifacts["report"])
     figures = training.documents["quality"]["figures"]
     return Outcome(
-        text=_text(run, summary, checks, exports, in_sample=config.in_sample),
+        text=_text(run, summary, checks, exports, in_sample=in_sample),
         run_id=record.run_id,
         track=run.track,
         dataset=run.dataset,
@@ -363,7 +355,8 @@ def _finish(
             **{key: value for key, value in summary.items() if not isinstance(value, str)},
             "oos_rank_ic": figures.get("oos_rank_ic"),
             "oos_rank_ic_t": figures.get("oos_rank_ic_t"),
-            "in_sample": config.in_sample,
+            "in_sample": in_sample,
+            **(judged.figures.headline if judged else {}),
         },
     )
 
@@ -383,6 +376,11 @@ def _export(
     write_atomic(paths["trades"], text.encode("utf-8"))
     write_json(paths["summary"], summary)
     write_atomic(paths["tear sheet"], page.encode("utf-8"))
+    if "evaluation" in refs:
+        documents = workspace.store.read(EVALUATION, refs["evaluation"]).documents
+        for name in ("metrics", "regime_slices"):
+            paths[name.replace("_", " ")] = root / f"{name}.json"
+            write_json(root / f"{name}.json", documents[name])
     return paths
 
 
@@ -397,7 +395,29 @@ def _text(
     lines = [run.title()]
     if in_sample:
         lines.append("IN-SAMPLE predictions: nothing here says how the model would have done")
-    lines.append(
+    lines.append(text_of_book(summary))
+    lines += [
+        f"  {row.verdict.partition('_')[0]:<12} {row.reason}"
+        for row in checks.itertuples(index=False)
+    ]
+    lines += [f"{name}: {path}" for name, path in exports.items()]
+    return "\n".join(lines)
+
+
+def text_of_book(summary: dict[str, Any]) -> str:
+    """Say how a book did in one line.
+
+    Parameters
+    ----------
+    summary : dict
+        Of `BacktestResult`.
+
+    Returns
+    -------
+    str
+        Net Sharpe with its interval, return, drawdown, turnover, trades.
+    """
+    return (
         f"net Sharpe {_figure(summary['sharpe'])} "
         f"[{_figure(summary['sharpe_ci_low'])}, {_figure(summary['sharpe_ci_high'])}] "
         f"({summary['sharpe_method']}, 95 %), "
@@ -405,12 +425,6 @@ def _text(
         f"max drawdown {_figure(summary['max_drawdown'], percent=True)}, "
         f"turnover {_figure(summary['turnover_ann'])} a year, {summary['n_trades']} trades"
     )
-    lines += [
-        f"  {row.verdict.partition('_')[0]:<12} {row.reason}"
-        for row in checks.itertuples(index=False)
-    ]
-    lines += [f"{name}: {path}" for name, path in exports.items()]
-    return "\n".join(lines)
 
 
 def _figure(value: float | None, *, percent: bool = False) -> str:

@@ -23,7 +23,7 @@ import pandas as pd
 from quant_engine.artifacts.kinds.backtest import BACKTEST, ORDERS, VALIDATION
 from quant_engine.artifacts.kinds.training import TRAINING_REPORT
 from quant_engine.artifacts.manifest import ArtifactRef, Manifest
-from quant_engine.core.arrays import BoolMatrix, FloatMatrix
+from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.errors import DataError, IntegrityError
 from quant_engine.execution.costs import CostProfile
 from quant_engine.governance.bundle import (
@@ -264,20 +264,65 @@ def _selection(
         sample.sharpe_per_period, n_obs=sample.n_obs, shape=sample.shape
     )
     yield Metric("psr", float(measured.probability), "probability", n_obs, measured.convention)
-    if use.n_trials == 1 or use.sharpe_variance is not None:
-        deflated = deflated_sharpe(
-            sample.sharpe_per_period,
-            n_obs=sample.n_obs,
-            shape=sample.shape,
-            trial_variance_per_period=use.sharpe_variance or 0.0,
-            n_trials=use.n_trials,
-        )
-        value = 1.0 - float(deflated.probability)
-        yield Metric("dsr_p_value", value, "probability", n_obs, deflated.convention)
+    deflated = deflated_metric(own, n_trials=use.n_trials, sharpe_variance=use.sharpe_variance)
+    overfit = overfitting_metric(competition, n_obs=n_obs)
+    yield from (metric for metric in (deflated, overfit) if metric is not None)
+
+
+def deflated_metric(
+    returns: FloatVector, *, n_trials: int, sharpe_variance: float | None
+) -> Metric | None:
+    """Return one minus the deflated Sharpe ratio of a backtest.
+
+    Parameters
+    ----------
+    returns : ndarray of float64, shape (T,)
+        Hedged net returns per session (fractions); no NaN.
+    n_trials : int
+        Trials of the family.
+    sharpe_variance : float or None
+        Variance of their Sharpe ratios per session; None = their returns are not comparable.
+
+    Returns
+    -------
+    Metric or None
+        ``dsr_p_value``; None where several trials have no variance.
+    """
+    if n_trials > 1 and sharpe_variance is None:
+        return None
+    sample = sharpe_sample(returns)
+    deflated = deflated_sharpe(
+        sample.sharpe_per_period,
+        n_obs=sample.n_obs,
+        shape=sample.shape,
+        trial_variance_per_period=sharpe_variance or 0.0,
+        n_trials=n_trials,
+    )
+    value = 1.0 - float(deflated.probability)
+    return Metric("dsr_p_value", value, "probability", len(returns), deflated.convention)
+
+
+def overfitting_metric(competition: Competition, *, n_obs: int) -> Metric | None:
+    """Return the probability of overfitting among the backtests of a family.
+
+    Parameters
+    ----------
+    competition : Competition
+        All of them.
+    n_obs : int
+        Sessions of the backtest that is judged.
+
+    Returns
+    -------
+    Metric or None
+        ``pbo``; None for one backtest alone, where returns were lost, or below a year of sessions
+        that all have.
+    """
     common = competition.common
-    if len(competition.refs) > 1 and not competition.lost and len(common) >= MIN_SESSIONS:
-        overfit = pbo_cscv(common, n_blocks=CSCV_BLOCKS)
-        yield Metric("pbo", float(overfit.pbo), "probability", n_obs, f"cscv_{CSCV_BLOCKS}")
+    if len(competition.refs) < 2 or competition.lost or len(common) < MIN_SESSIONS:
+        return None
+    overfit = pbo_cscv(common, n_blocks=CSCV_BLOCKS)
+    return Metric("pbo", float(overfit.pbo), "probability", n_obs, f"cscv_{CSCV_BLOCKS}")
 
 
 def _economics(workspace: Workspace, run: RunRecord, summary: dict[str, Any]) -> Iterable[Metric]:

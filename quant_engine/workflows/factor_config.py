@@ -98,14 +98,17 @@ class RankConfig(FrozenConfig):
     weights : tuple of (str, float), or mapping
         Weight of each part's z-score, in the order of the columns; ``prediction`` is the newest
         model's score.
-    top : int
-        Names that are kept, best first.
+    top : int or None
+        Names that are kept of each session, best first; None = all.
+    history : bool
+        Whether every session is ranked, for a backtest of the ranking; else the last one alone.
     """
 
     run: TrainConfig
     choice: FactorChoice
     weights: Weights
-    top: int = Field(default=DEFAULT_TOP, ge=1)
+    top: int | None = Field(default=DEFAULT_TOP, ge=1)
+    history: bool = False
 
 
 class GainConfig(FrozenConfig):
@@ -182,7 +185,8 @@ def resolve_rank_config(
     Parameters
     ----------
     overrides : mapping
-        Those of a training run, and the section ``ranking``: ``weights`` (name to number), ``top``.
+        Those of a training run, and the section ``ranking``: ``weights`` (name to number),
+        ``history``, ``top`` (50; a history keeps every name unless a number is given).
     catalog : SpecCatalog
         Specs that names refer to.
     choice : FactorChoice
@@ -219,6 +223,8 @@ def resolve_rank_config(
                 got="none",
                 hint=did_you_mean(name, weights),
             )
+    if asked.get("history") and asked.get("top") is None:
+        asked["top"] = None
     content = {**asked, "run": run, "choice": choice, "weights": weights}
     return build_config(RankConfig, content, where="settings: ranking")
 

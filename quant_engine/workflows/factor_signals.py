@@ -1,8 +1,9 @@
-"""Signals: the names of the last session in the order of a weighted composite.
+"""Signals: the names of the last session, or of every session, by a weighted composite.
 
 Each part, a factor or the newest model's score, is z-scored among the names that could be traded;
 the composite is the weighted sum. A name that misses a part gets no score: a composite of what
-happens to be there would compare unlike things.
+happens to be there would compare unlike things. Of past sessions a model's score is its purged
+out-of-sample prediction, so that a backtest of the ranking (`signal_backtest`) sees nothing else.
 
 1. ``_parts`` computes the named factors and, as ``prediction``, the newest model's score.
 2. ``composite`` (pure) z-scores, weighs and ranks them.
@@ -22,11 +23,12 @@ from quant_engine.artifacts.kinds.bundle import Bundle, parquet_bytes
 from quant_engine.artifacts.kinds.model import MODEL
 from quant_engine.artifacts.kinds.panel import FEATURE_PANEL
 from quant_engine.artifacts.kinds.signals import SIGNALS
-from quant_engine.artifacts.kinds.training import REGIME
+from quant_engine.artifacts.kinds.training import OOS, REGIME
 from quant_engine.artifacts.manifest import ArtifactRef
-from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
+from quant_engine.core.arrays import BoolMatrix, FloatMatrix
 from quant_engine.core.errors import ConfigError, DataError, EmptyDataError, did_you_mean
 from quant_engine.core.hashing import sha256_json
+from quant_engine.core.panel import Panel
 from quant_engine.core.scratch import sweep_scratch
 from quant_engine.core.tracks import ScoreSource
 from quant_engine.features.factors import FACTORS
@@ -68,7 +70,7 @@ def rank(
     output: Path | None = None,
     dry_run: bool = False,
 ) -> Outcome:
-    """Rank the last session and write its best names.
+    """Rank the last session, or all, and write the best names.
 
     Parameters
     ----------
@@ -95,7 +97,7 @@ def rank(
     DataError
         When ``prediction`` has a weight and no training run of the same source is there.
     EmptyDataError
-        When no name has every part on the last session.
+        When no name has every part on any session that is ranked.
     """
     factors = weighted_factors(workspace, config)
     path = _output(workspace, output)
@@ -113,16 +115,18 @@ def rank(
     stages.written.extend(data.refs.values())
     refs = dict(data.refs)
     refs |= regime_stage(workspace, stages, data, config.run.regime)
-    parts: dict[str, FloatVector] = {}
+    parts: dict[str, FloatMatrix] = {}
+    rows = slice(None) if config.history else slice(-1, None)
     inputs = [refs["regimes"], data.refs["market"]]
     if factors is not None:
         refs |= value_stage(workspace, stages, data, factors)
         panel = workspace.store.read(FEATURE_PANEL, refs["features"])
-        parts |= {name: np.asarray(panel.field(name)[-1], np.float64) for name in factors.names}
+        parts |= {name: np.asarray(panel.field(name)[rows], np.float64) for name in factors.names}
         inputs.append(refs["features"])
     if run is not None:
-        parts[PREDICTION], computed = _predicted(workspace, stages, data, run)
-        inputs += [run.artifacts["model"], computed]
+        score, computed = _predicted(workspace, stages, data, run)
+        parts[PREDICTION] = score[rows]
+        inputs += [run.artifacts["model"], run.artifacts["oos"], computed]
     refs |= stages.run(
         "factors.rank",
         lambda: {
@@ -132,45 +136,48 @@ def rank(
             )
         },
         packages=SIGNALS.packages,
-        config={"weights": dict(config.weights), "top": config.top},
+        config={
+            "weights": dict(config.weights),
+            "top": config.top,
+            "history": config.history,
+        },
         inputs=tuple(inputs),
     )
     return _finish(workspace, stages, (refs, path), data, config, location, run)
 
 
 def composite(
-    parts: Mapping[str, FloatVector], weights: Mapping[str, float], allowed: BoolMatrix
-) -> tuple[FloatVector, dict[str, FloatVector]]:
-    """Weighted sum of the z-scores of one session.
+    parts: Mapping[str, FloatMatrix], weights: Mapping[str, float], allowed: BoolMatrix
+) -> tuple[FloatMatrix, dict[str, FloatMatrix]]:
+    """Weighted sum of the z-scores of each session.
 
     Parameters
     ----------
-    parts : mapping of str to ndarray, shape (N,)
+    parts : mapping of str to ndarray, shape (T, N)
         Values of each part; NaN = none.
     weights : mapping of str to float
         By part.
-    allowed : ndarray of bool, shape (N,)
+    allowed : ndarray of bool, shape (T, N)
         Names that could be traded; only these are counted and scored.
 
     Returns
     -------
-    score : ndarray of float64, shape (N,)
+    score : ndarray of float64, shape (T, N)
         ``sum_k w_k z_k``; NaN where a name misses a part.
-    scaled : dict of str to ndarray, shape (N,)
+    scaled : dict of str to ndarray, shape (T, N)
         z-score of each part.
 
     Examples
     --------
-    >>> parts = {"a": np.array([1.0, 2.0, 3.0]), "b": np.array([3.0, 2.0, np.nan])}
-    >>> score, _ = composite(parts, {"a": 1.0, "b": 0.5}, np.ones(3, dtype=bool))
+    >>> parts = {"a": np.array([[1.0, 2.0, 3.0]]), "b": np.array([[3.0, 2.0, np.nan]])}
+    >>> score, _ = composite(parts, {"a": 1.0, "b": 0.5}, np.ones((1, 3), dtype=bool))
     >>> score.round(2).tolist()
-    [-0.65, -0.35, nan]
+    [[-0.65, -0.35, nan]]
     """
     scaled = {
-        name: z_score(np.asarray(parts[name], dtype=np.float64)[None], mask=allowed[None])[0]
-        for name in weights
+        name: z_score(np.asarray(parts[name], dtype=np.float64), mask=allowed) for name in weights
     }
-    score = np.zeros(len(allowed))
+    score = np.zeros(allowed.shape)
     for name, weight in weights.items():
         score = score + weight * scaled[name]
     return score, scaled
@@ -224,8 +231,8 @@ def weighted_factors(workspace: Workspace, config: RankConfig) -> ChosenFactors 
 
 def _predicted(
     workspace: Workspace, stages: Stages, data: LoadedData, run: RunRecord
-) -> tuple[FloatVector, ArtifactRef]:
-    """Score of the newest model for the last session, and the features it saw."""
+) -> tuple[FloatMatrix, ArtifactRef]:
+    """Out-of-sample scores of a training run, its final model's for the last session; features."""
     config = TrainConfig.model_validate(run.config)
     features = read_feature_set(workspace, config.feature_set)
     model = load(workspace.store.read(MODEL, run.artifacts["model"]))
@@ -234,8 +241,16 @@ def _predicted(
     inputs = market_features(workspace.store.read(FEATURE_PANEL, computed), features, data.panel)
     with workspace.progress.stage("predictions", 1):
         found = predict_rows(model, inputs, rows=slice(-1, None), with_contributions=False)
-    score: FloatMatrix = wide(found.table, "score", data.panel)
-    return score[-1], computed
+    score: FloatMatrix = _past_scores(workspace, run, data.panel)
+    score[-1] = wide(found.table, "score", data.panel)[-1]
+    return score, computed
+
+
+def _past_scores(workspace: Workspace, run: RunRecord, panel: Panel) -> FloatMatrix:
+    oos = workspace.store.read(OOS, run.artifacts["oos"]).tables["oos"]
+    # The run may have seen sessions or names that this panel does not hold.
+    known = oos["date"].isin(panel.time.index) & oos["asset_id"].isin(panel.asset_ids)
+    return wide(oos[known], "score", panel)
 
 
 def _signals(
@@ -243,43 +258,50 @@ def _signals(
     regimes: ArtifactRef,
     data: LoadedData,
     config: RankConfig,
-    parts: Mapping[str, FloatVector],
+    parts: Mapping[str, FloatMatrix],
     run: RunRecord | None,
 ) -> Bundle:
     panel = data.panel
-    allowed = panel.mask("member")[-1] & panel.mask("tradable")[-1]
+    first = 0 if config.history else len(panel.time) - 1
+    allowed = (panel.mask("member") & panel.mask("tradable"))[first:]
     weights = dict(config.weights)
     score, scaled = composite(parts, weights, allowed)
-    found = np.flatnonzero(~np.isnan(score))
-    if not found.size:
+    row, column = np.nonzero(~np.isnan(score))
+    if not row.size:
         missing = {name: int(np.isnan(scaled[name][allowed]).sum()) for name in scaled}
         raise EmptyDataError(
-            f"session {data.last_session}",
+            "the sessions" if config.history else f"session {data.last_session}",
             wanted="a name that has every part of the score",
             got=", ".join(f"{name}: {count} missing" for name, count in missing.items()),
             hint="Load a longer history, or leave out the part that is missing.",
         )
     # Equal scores stand in the order of their identifiers, whatever the order of the columns.
     ids = np.asarray(panel.asset_ids)
-    order = found[np.lexsort((ids[found], -score[found]))][: config.top]
+    order = np.lexsort((ids[column], -score[row, column], row))
+    row, column = row[order], column[order]
+    ranks = np.arange(row.size) - np.searchsorted(row, row) + 1
+    if config.top is not None:
+        best = ranks <= config.top
+        row, column, ranks = row[best], column[best], ranks[best]
     table = workspace.store.read(REGIME, regimes).tables["regimes"]
     frame = pd.DataFrame(
         {
-            "date": panel.time.index[-1],
-            "asset_id": ids[order],
-            "ticker": [data.tickers[asset] for asset in ids[order]],
-            "score": score[order],
-            "rank": np.arange(1, len(order) + 1),
+            "date": panel.time.index[first:][row],
+            "asset_id": ids[column],
+            "ticker": [data.tickers[asset] for asset in ids[column]],
+            "score": score[row, column],
+            "rank": ranks,
             "model": f"composite-{sha256_json(weights)[:12]}",
-            "regime": int(table["regime"].iloc[-1]),
-            **{name: scaled[name][order] for name in weights},
+            "regime": table["regime"].to_numpy()[first:][row].astype(np.int64),
+            **{name: scaled[name][row, column] for name in weights},
         }
     )
     facts = {
         "session": data.last_session,
         "weights": weights,
-        "n_allowed": int(allowed.sum()),
-        "n_scored": int(found.size),
+        "n_sessions": int(np.unique(row).size),
+        "n_allowed": int(allowed[-1].sum()),
+        "n_scored": int((~np.isnan(score[-1])).sum()),
         "prediction_model": "" if run is None else str(run.artifacts["model"]),
     }
     return Bundle(tables={"signals": frame}, documents={"facts": facts})
@@ -344,11 +366,12 @@ def _finish(
             f"in-sample: the model has seen sessions up to {run.last_session}, "
             f"after the ranked {data.last_session}"
         )
-    shown = table.head(SHOWN).drop(columns=["date", "asset_id", "model", "regime"])
+    newest = table[table["date"] == table["date"].iloc[-1]]
+    shown = newest.head(SHOWN).drop(columns=["date", "asset_id", "model", "regime"])
     lines = [
         record.title(),
         f"session {data.last_session}: {facts['n_scored']} of {facts['n_allowed']} names have "
-        f"every part; best {len(table)} by {_weights_text(config)}",
+        f"every part; best {len(newest)} by {_weights_text(config)}",
         shown.to_string(index=False, float_format=lambda value: f"{value:+.3f}"),
         f"written: {path}",
     ]
@@ -362,8 +385,9 @@ def _finish(
             "n_signals": len(table),
             "n_scored": facts["n_scored"],
             "n_allowed": facts["n_allowed"],
-            "best_score": float(table["score"].iloc[0]),
-            "regime": int(table["regime"].iloc[0]),
+            "n_sessions": facts["n_sessions"],
+            "best_score": float(newest["score"].iloc[0]),
+            "regime": int(newest["regime"].iloc[0]),
         },
         warnings=warnings,
     )

@@ -8,7 +8,7 @@ from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.artifacts.store import ArtifactStore
 from quant_engine.core.errors import DataError, IntegrityError
 from quant_engine.core.scratch import scratch_folder
-from quant_engine.workflows.backtest import BacktestRequest, BacktestRunConfig, run_backtest
+from quant_engine.workflows.backtest import BacktestRequest, run_backtest
 from quant_engine.workflows.config import TrainConfig
 from quant_engine.workflows.context import Workspace, moved_workspace
 from quant_engine.workflows.data import Location
@@ -19,6 +19,8 @@ from quant_engine.workflows.factor_signals import rank
 from quant_engine.workflows.outcome import Outcome
 from quant_engine.workflows.predict import PredictRequest, predict
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
+from quant_engine.workflows.signal_backtest import SIGNALS_COMMAND, trade_signals
+from quant_engine.workflows.simulation import BacktestRunConfig
 from quant_engine.workflows.train import train
 
 
@@ -101,7 +103,13 @@ def _repeat(workspace: Workspace, run: RunRecord) -> None:
     else:
         config = BacktestRunConfig.model_validate(run.config)
         overrides = {"backtest": config.backtest.content(), "costs": config.costs}
-        run_backtest(workspace, BacktestRequest(allow_in_sample=config.in_sample), overrides)
+        if run.command == SIGNALS_COMMAND:
+            trade_signals(workspace, overrides)
+            return
+        if run.suite:
+            overrides["advanced"] = run.suite
+        request = BacktestRequest(allow_in_sample=config.in_sample, advanced=bool(run.suite))
+        run_backtest(workspace, request, overrides)
 
 
 def _compare(

@@ -46,6 +46,9 @@ class RunRecord(FrozenConfig):
         Run whose artifacts it went on from; empty for training.
     model_version : str
         Version name in the model registry; empty where none was registered.
+    suite : dict
+        Settings of the validation suite of a backtest; left out where it was not run. It adds to
+        a backtest and changes none, so it is no part of ``config``.
     """
 
     run_id: str
@@ -60,6 +63,7 @@ class RunRecord(FrozenConfig):
     location: dict[str, str] = Field(default_factory=dict)
     parent: str = ""
     model_version: str = ""
+    suite: dict[str, Any] = Field(default_factory=dict, exclude_if=lambda suite: not suite)
 
     def title(self) -> str:
         """Return dataset, version and dates in one line."""

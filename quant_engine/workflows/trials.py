@@ -78,6 +78,22 @@ def family_of(kind: str, run: RunRecord) -> str:
     return f"{kind}|{source}|{run.horizon_sessions}s"
 
 
+def strategy_family(run: RunRecord) -> str:
+    """Name the family in which a backtest competes.
+
+    Parameters
+    ----------
+    run : RunRecord
+        Backtest.
+
+    Returns
+    -------
+    str
+        Books of in-sample predictions compete among themselves.
+    """
+    return family_of(f"{STRATEGY}_in_sample" if run.config["in_sample"] else STRATEGY, run)
+
+
 def record_training(sink: TrialSink, run: RunRecord, *, split: Any) -> str:
     """Count a training run.
 
@@ -123,10 +139,9 @@ def record_backtest(sink: TrialSink, run: RunRecord, training: RunRecord) -> str
     str
         Id of the trial.
     """
-    kind = f"{STRATEGY}_in_sample" if run.config["in_sample"] else STRATEGY
     return sink.record(
         Trial(
-            family=family_of(kind, run),
+            family=strategy_family(run),
             spec_id=sha256_json({"model": training.config, "book": run.config}),
             data_id=run.dataset,
             split_id=sha256_json(training.config["split"]),

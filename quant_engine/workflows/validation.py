@@ -26,20 +26,22 @@ HOLDING = "horizon_sessions"
 """The term of the contract that a book may break with a warning."""
 
 
-def validation_profile(catalog: SpecCatalog) -> GateProfile:
-    """Read the rules that every backtest is told.
+def validation_profile(catalog: SpecCatalog, name: str = PROFILE) -> GateProfile:
+    """Read the rules that backtests are told.
 
     Parameters
     ----------
     catalog : SpecCatalog
         Shipped specs and those of the working folder.
+    name : str
+        ``backtest_v1``, or another profile with one gate ``validation``.
 
     Returns
     -------
     GateProfile
-        ``backtest_v1``.
+        Its rules.
     """
-    return load_profile(catalog, PROFILE)
+    return load_profile(catalog, name)
 
 
 def validation_metrics(
@@ -114,6 +116,7 @@ def validation_table(
     *,
     catalog: SpecCatalog,
     details: Mapping[str, str],
+    profile: str = PROFILE,
 ) -> pd.DataFrame:
     """Judge a backtest.
 
@@ -127,17 +130,19 @@ def validation_table(
         Rules and figures.
     details : mapping of str to str
         Figure to words that are added to its reason, such as which quality rules are broken.
+    profile : str
+        Name of the rules.
 
     Returns
     -------
     DataFrame
         ``check, value, verdict, reason``, one row per rule.
     """
-    catalogue, profile = MetricCatalogue.load(catalog), validation_profile(catalog)
+    catalogue, rulebook = MetricCatalogue.load(catalog), validation_profile(catalog, profile)
     origin = Origin(provenance.run_source, provenance.score_source, provenance.data_regime)
-    bundle = MetricBundle(subject=PROFILE, metrics=metrics, origin=origin)
-    verdict = evaluate_gates(profile, bundle, gates=(GATE,), track=origin.track, metrics=catalogue)
-    rules = profile.gate(GATE).rules
+    bundle = MetricBundle(subject=profile, metrics=metrics, origin=origin)
+    verdict = evaluate_gates(rulebook, bundle, gates=(GATE,), track=origin.track, metrics=catalogue)
+    rules = rulebook.gate(GATE).rules
     rows = []
     for rule, outcome in zip(rules, verdict.outcomes, strict=True):
         told = details.get(rule.metric, "")

@@ -91,6 +91,36 @@ def test_a_ranking_with_the_prediction_of_the_newest_model(cli, copied_chain, wo
     assert order.is_monotonic_increasing
 
 
+def test_a_ranked_history_is_traded_counted_and_replayed(cli, copied_chain, world):
+    folder = copied_chain.folder
+    args = ("qe", "factors", "rank", "--path", str(world / "prices"), "--features", "tiny")
+    weights = ("--weights", "prediction=0.5,ROC20=-0.5", "--horizon", "5", "--quiet", "--json")
+    one = cli.call((*args, *weights), folder).ok()
+    assert one.json["metrics"]["n_sessions"] == 1
+    message = cli.one_error(cli.call(("run_backtest.py", "--signals", "--quiet"), folder), 3)
+    assert "run_factors.py rank --history" in message
+    ranked = cli.call((*args, "--history", *weights), folder).ok()
+    assert ranked.json["metrics"]["n_sessions"] > 50
+    table = pd.read_csv(copied_chain.results / "signals.csv")
+    assert (table.groupby("date")["rank"].min() == 1).all()
+    best = table.sort_values(["date", "rank"]).groupby("date")["score"]
+    assert best.apply(lambda scores: scores.is_monotonic_decreasing).all()
+    # A model's part of a past session is its out-of-sample prediction, and nothing else.
+    assert table["prediction"].notna().all()
+    traded = cli.call(("run_backtest.py", "--signals", "--quiet", "--json"), folder).ok()
+    assert traded.json["metrics"]["n_trades"] > 0
+    assert (copied_chain.results / "signals_5d_trades.csv").is_file()
+    (found,) = [a for a in traded.json["artifacts"] if a["kind"] == "backtest_result"]
+    again = cli.call(("qe", "replay", found["id"], "--quiet", "--json"), folder).ok()
+    assert again.json["metrics"]["identical"]
+    families = cli.call(("qe", "ledger", "--quiet"), folder).ok().stdout
+    assert "signals" in families
+    message = cli.one_error(
+        cli.call(("run_backtest.py", "--signals", "--allow-in-sample", "--quiet"), folder), 2
+    )
+    assert "--allow-in-sample" in message
+
+
 def test_a_gain_is_printed_and_written(cli, work, world):
     args = ("qe", "factors", "gain", "--path", str(world / "prices"), "--features", "tiny")
     members = "model.members=[{learner: ridge, column: ridge}]"
@@ -124,7 +154,7 @@ def test_a_wrong_request_is_one_sentence_and_exit_code_2(cli, work, world, args,
 
 def test_a_factor_that_needs_reports_is_refused_where_there_are_none(cli, work, world):
     args = ("qe", "factors", "--path", str(world / "prices"), "--factors", "book_to_market")
-    assert "report item: wanted" in cli.one_error(cli.call((*args, "--quiet"), work), 3)
+    assert "--statements FILE" in cli.one_error(cli.call((*args, "--quiet"), work), 3)
 
 
 @pytest.mark.parametrize("task", [(), ("rank",), ("gain",)])

@@ -56,7 +56,6 @@ def test_help_answers_with_exit_codes_and_without_heavy_imports(cli, script) -> 
         ("run_train.py", "--no-interactions", "feature sets are named lists"),
         ("run_backtest.py", "--n-trials", "trials are counted"),
         ("run_backtest.py", "--risk", "risk-managed mode"),
-        ("run_backtest.py", "--advanced", "the advanced validation suite"),
     ],
 )
 @pytest.mark.parametrize("value", [(), ("5",)])
@@ -69,7 +68,7 @@ def test_retired_flags_stop_with_their_reason(cli, work, script, flag, reason, v
 
 def test_every_retired_flag_stands_in_the_documentation(cli) -> None:
     page = (cli.repo / "docs" / "flags.md").read_text(encoding="utf-8")
-    for flag in ("--full", "--no-interactions", "--n-trials", "--risk", "--advanced"):
+    for flag in ("--full", "--no-interactions", "--n-trials", "--risk"):
         assert f"| `{flag}` |" in page
 
 
@@ -162,8 +161,8 @@ def test_one_config_file_serves_all_three_scripts(cli, copied_chain) -> None:
         ("run_train.py", "costs=base", "Known: data"),
         ("run_backtest.py", "backtest.portfolio.naems_per_side=3", "names_per_side"),
         ("run_backtest.py", "bactest.min_confidence=0.6", "'backtest'"),
-        ("run_backtest.py", "model.recency_decay_per_day=0", "Known: backtest, costs"),
-        ("run_backtest.py", "in_sample=true", "Known: backtest, costs"),
+        ("run_backtest.py", "model.recency_decay_per_day=0", "Known: advanced, backtest, costs"),
+        ("run_backtest.py", "in_sample=true", "Known: advanced, backtest, costs"),
         ("run_backtest.py", "backtest=3", "backtest.KEY=VALUE"),
     ],
 )

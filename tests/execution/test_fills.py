@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -90,3 +91,45 @@ def test_trailing_adv_refuses_bad_arguments():
         trailing_adv(np.ones((2, 2)), np.ones((2, 3)))
     with pytest.raises(ConfigError, match="adv_sessions"):
         trailing_adv(np.ones((2, 2)), np.ones((2, 2)), adv_sessions=0)
+
+
+def test_a_compiled_loop_decides_as_the_plain_rule():
+    from numba import njit
+
+    from quant_engine.execution.fills import FILL_STATUSES, FillLimits, decide_fill
+
+    @njit
+    def compiled(ordered, price, adv, held, can_trade, limits):
+        return decide_fill(ordered, price, adv, held, can_trade, limits)
+
+    def by_hand(ordered, price, adv, held, can_trade, limits):
+        if not can_trade:
+            return "no_bar", 0.0
+        if limits.needs_adv and not adv > 0:
+            return "adv_unknown", 0.0
+        room = limits.participation_cap_frac * adv
+        wanted = abs(ordered) * price
+        part = 1.0 if wanted == 0 or math.isinf(limits.participation_cap_frac) else room / wanted
+        part = min(1.0, part) if adv > 0 or math.isinf(limits.participation_cap_frac) else 0.0
+        if (held == 0 or (held > 0) == (ordered > 0)) and part < limits.min_fill_frac:
+            return "below_min_fill", 0.0
+        return ("filled" if part >= 1 else "partial"), part
+
+    rng = np.random.default_rng(3)
+    seen = set()
+    for _ in range(400):
+        args = (
+            float(rng.choice([-500.0, -20.0, 30.0, 900.0])),
+            10.0,
+            float(rng.choice([np.nan, 0.0, 1e4, 1e6])),
+            float(rng.choice([-100.0, 0.0, 100.0])),
+            bool(rng.random() < 0.9),
+            FillLimits(float(rng.choice([0.02, np.inf])), 0.2, bool(rng.random() < 0.7)),
+        )
+        code, part = decide_fill(*args)
+        assert compiled(*args) == (code, part)
+        name, expected = by_hand(*args)
+        assert FILL_STATUSES[code] == name
+        assert part == pytest.approx(expected, rel=1e-12)
+        seen.add(name)
+    assert seen == set(FILL_STATUSES)

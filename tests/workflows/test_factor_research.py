@@ -198,7 +198,10 @@ def test_the_composite_is_the_weighted_sum_of_z_scores():
     parts = {"a": rng.standard_normal(20), "b": 100.0 + rng.random(20)}
     parts["b"][3] = np.nan
     allowed = np.arange(20) != 7
-    score, scaled = composite(parts, {"a": 0.6, "b": -0.4}, allowed)
+    rows = {name: np.vstack([values, values]) for name, values in parts.items()}
+    both, each = composite(rows, {"a": 0.6, "b": -0.4}, np.vstack([allowed, allowed]))
+    np.testing.assert_array_equal(both[0], both[1])
+    score, scaled = both[0], {name: values[0] for name, values in each.items()}
     frame = pd.DataFrame(parts)[allowed]
     z = (frame - frame.mean()) / frame.std()
     wanted = 0.6 * z["a"] - 0.4 * z["b"]

@@ -2,15 +2,9 @@
 
 ``CorwinSchultz`` reads the spread as a fraction of the price from highs and lows, which are mostly
 buys and sells: the range of two days together holds twice the variance of one but the same spread.
-With h and l the logarithms, for two days in a row, the second one shifted by the overnight gap
-(where the earlier close lies outside its range):
-
-    beta = (h1 - l1)^2 + (h2 - l2)^2,   gamma = (max(h1, h2) - min(l1, l2))^2
-    alpha = (sqrt(2 beta) - sqrt(beta)) / (3 - 2 sqrt 2) - sqrt(gamma / (3 - 2 sqrt 2))
-    spread = 2 (e^alpha - 1) / (1 + e^alpha)
-
-A negative one counts as 0, as the authors do; the value is the mean of the window's pairs. Setting
-to 0 biases the mean upwards where the spread is small beside the volatility.
+The formula is :func:`quant_engine.stats.spread_estimates.corwin_schultz_pair`; the value is the
+mean of the window's pairs. A negative pair counts as 0, which biases the mean upwards where the
+spread is small beside the volatility.
 
 The measures of Roll, Abdi and Ranaldo, Amihud and Kyle are formulas of operators, see the sets.
 
@@ -32,10 +26,9 @@ from quant_engine.features.functions import (
     add_function,
 )
 from quant_engine.features.indicators.pieces import rows_of, run_lengths
+from quant_engine.stats.spread_estimates import corwin_schultz_pair
 
 __all__: list[str] = []
-
-WIDTH = 3.0 - 2.0 * np.sqrt(2.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -46,14 +39,9 @@ def _corwin_schultz(
         h, low_j, c = np.log(high[:, j]), np.log(low[:, j]), np.log(close[:, j])
         spread = np.full(h.size, np.nan)
         for t in range(1, h.size):
-            gap = max(low_j[t] - c[t - 1], 0.0) - max(c[t - 1] - h[t], 0.0)
-            top, bottom = h[t] - gap, low_j[t] - gap
-            beta = (h[t - 1] - low_j[t - 1]) ** 2 + (top - bottom) ** 2
-            both = max(h[t - 1], top) - min(low_j[t - 1], bottom)
-            alpha = (np.sqrt(2.0 * beta) - np.sqrt(beta)) / WIDTH - both / np.sqrt(WIDTH)
-            spread[t] = max(2.0 * np.tanh(0.5 * alpha), 0.0)
-            if not abs(h[t] + low_j[t] + h[t - 1] + low_j[t - 1] + c[t - 1] + c[t]) < np.inf:
-                spread[t] = np.nan
+            pair = corwin_schultz_pair(h[t - 1], low_j[t - 1], c[t - 1], h[t], low_j[t])
+            # A session without a close is missing, although the formula does not read it.
+            spread[t] = pair if abs(c[t]) < np.inf else np.nan
         runs = run_lengths(spread)
         for t in range(h.size):
             out[t, j] = np.nan

@@ -1,0 +1,300 @@
+"""Null baselines: books without an opinion that pay the same costs.
+
+Contract: a null draw keeps, session by session, the values that the strategy's scores took and the
+names that had one; only who gets which value is random. Thresholds on score, expected return or
+confidence therefore let as many names through as they do for the strategy.
+
+* ``shuffled``: a new order of the names every session. Its turnover is about the highest possible,
+  so a strategy beats it by trading less alone.
+* ``random_entry``: the order follows independent autoregressive series, whose persistence is set so
+  that the turnover is the strategy's. This is the baseline to be judged by.
+* ``always_long``: every eligible name at equal weight, at the same gross exposure and schedule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.signal import lfilter
+
+from quant_engine.backtest.config import BacktestConfig
+from quant_engine.backtest.simulation import Simulation, compared_figures
+from quant_engine.core.arrays import FloatMatrix
+from quant_engine.core.errors import ConfigError, EmptyDataError
+from quant_engine.core.progress import SILENT, Progress
+
+NullKind = Literal["shuffled", "random_entry", "always_long"]
+CALIBRATION_STEPS = 7
+MAX_PERSISTENCE = 0.9995
+"""First-order autocorrelation per session; beyond it an order lasts for years."""
+
+TURNOVER_TOLERANCE = 0.02
+"""Relative difference of turnover at which the search for a persistence stops."""
+
+_VALUES = ("score", "expected_return_frac", "confidence")
+
+
+@dataclass(frozen=True, eq=False)
+class NullBaselines:
+    """Net figures of books without an opinion.
+
+    Parameters
+    ----------
+    draws : DataFrame
+        ``kind, draw`` and `simulation.FIGURES`; ``always_long`` has one draw.
+    persistence : float
+        First-order autocorrelation per session of the series behind ``random_entry``.
+    """
+
+    draws: pd.DataFrame
+    persistence: float
+
+    def percentile(self, kind: NullKind, sharpe: float) -> float:
+        """Share of draws with a smaller net Sharpe ratio; NaN for a NaN ratio."""
+        values = self._sharpes(kind)
+        return float("nan") if np.isnan(sharpe) else float((values < sharpe).mean())
+
+    def p_value(self, kind: NullKind, sharpe: float) -> float:
+        """One-sided ``(1 + #{draw >= observed}) / (n + 1)``; NaN for a NaN ratio."""
+        values = self._sharpes(kind)
+        if np.isnan(sharpe):
+            return float("nan")
+        return float((1.0 + (values >= sharpe).sum()) / (len(values) + 1.0))
+
+    def _sharpes(self, kind: NullKind) -> npt.NDArray[np.float64]:
+        values = self.draws.loc[self.draws["kind"] == kind, "sharpe"].to_numpy(dtype=np.float64)
+        return values[~np.isnan(values)]
+
+
+def null_baselines(
+    simulation: Simulation,
+    *,
+    n_draws: int,
+    seed: int,
+    progress: Progress = SILENT,
+) -> NullBaselines:
+    """Simulate books without an opinion, with all costs.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        The strategy's own.
+    n_draws : int
+        Draws of each random kind, at least 1.
+    seed : int
+        Seed of the generator; draw i does not depend on `n_draws`.
+    progress : Progress
+        Listener.
+
+    Returns
+    -------
+    NullBaselines
+        Every draw.
+
+    Raises
+    ------
+    ConfigError
+        No draw, or a negative seed.
+    EmptyDataError
+        No finite score.
+    """
+    if n_draws < 1 or seed < 0:
+        raise ConfigError(
+            "n_draws, seed",
+            wanted="at least 1 draw and a seed of at least 0",
+            got=(n_draws, seed),
+            hint="Use 100 draws.",
+        )
+    order = ScoreOrder.of(simulation.scores)
+    wanted = float(simulation.run().summary["turnover_ann"] or 0.0)
+    rows = []
+    with progress.stage("null baselines", 2 * n_draws + 1) as stage:
+        persistence = _calibrated(simulation, order, wanted, seed)
+        for kind, rho in (("shuffled", 0.0), ("random_entry", persistence)):
+            for draw in range(n_draws):
+                scores = order.drawn(rho, _generator(seed, kind, draw))
+                figures = compared_figures(simulation.run(scores=scores))
+                rows.append({"kind": kind, "draw": draw, **figures})
+                stage.advance()
+        rows.append({"kind": "always_long", "draw": 0, **_always_long(simulation)})
+        stage.advance()
+    return NullBaselines(pd.DataFrame(rows), persistence)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreOrder:
+    """Scores sorted within each session, to be handed out in another order.
+
+    Parameters
+    ----------
+    values : DataFrame, R rows
+        ``date`` and the value columns, by date and then by score.
+    session, asset : ndarray of int64, shape (R,)
+        Number of the date and of the asset of each row, by date only.
+    assets : Index
+        Names by number.
+    """
+
+    values: pd.DataFrame
+    session: npt.NDArray[np.int64]
+    asset: npt.NDArray[np.int64]
+    assets: pd.Index
+
+    @classmethod
+    def of(cls, scores: pd.DataFrame) -> ScoreOrder:
+        """Sort the finite scores.
+
+        Parameters
+        ----------
+        scores : DataFrame
+            ``date, asset_id, score`` with optional ``expected_return_frac`` and ``confidence``.
+
+        Returns
+        -------
+        ScoreOrder
+
+        Raises
+        ------
+        EmptyDataError
+            No finite score.
+        """
+        known = scores[np.isfinite(scores["score"].to_numpy(dtype=np.float64))]
+        if known.empty:
+            raise EmptyDataError("scores", wanted="a finite score", got="none", hint="Train first.")
+        columns = ["date", *(name for name in _VALUES if name in known.columns)]
+        ordered = known.sort_values(["date", "score", "asset_id"], kind="stable")
+        by_asset = known.sort_values(["date", "asset_id"], kind="stable")
+        asset, assets = pd.factorize(by_asset["asset_id"], sort=True)
+        session, _ = pd.factorize(by_asset["date"])
+        return cls(
+            ordered[columns].reset_index(drop=True),
+            session.astype(np.int64),
+            asset.astype(np.int64),
+            pd.Index(assets),
+        )
+
+    def drawn(self, persistence: float, rng: np.random.Generator) -> pd.DataFrame:
+        """Hand the values out in a random order.
+
+        Parameters
+        ----------
+        persistence : float
+            First-order autocorrelation per session of the series that order the names, from 0 (a
+            new order every session) to below 1.
+        rng : Generator
+            Source of the draws.
+
+        Returns
+        -------
+        DataFrame
+            ``date, asset_id`` and the value columns.
+
+        Examples
+        --------
+        >>> frame = pd.DataFrame(
+        ...     {"date": ["d"] * 3, "asset_id": ["A", "B", "C"], "score": [1.0, 2.0, 3.0]}
+        ... )
+        >>> drawn = ScoreOrder.of(frame).drawn(0.0, np.random.default_rng(0))
+        >>> sorted(drawn["score"]), sorted(drawn["asset_id"])
+        ([1.0, 2.0, 3.0], ['A', 'B', 'C'])
+        """
+        series = autoregressive(
+            (int(self.session[-1]) + 1, len(self.assets)), persistence=persistence, rng=rng
+        )
+        place = np.lexsort((series[self.session, self.asset], self.session))
+        return self.values.assign(asset_id=self.assets.take(self.asset[place]))
+
+
+def autoregressive(
+    shape: tuple[int, int], *, persistence: float, rng: np.random.Generator
+) -> FloatMatrix:
+    """Independent stationary Gaussian AR(1) series of unit variance.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Periods T and series N.
+    persistence : float
+        First-order autocorrelation, from 0 to below 1.
+    rng : Generator
+        Source of the draws.
+
+    Returns
+    -------
+    ndarray of float64, shape (T, N)
+
+    Raises
+    ------
+    ConfigError
+        A persistence outside [0, 1).
+
+    Notes
+    -----
+    ``z_t = rho z_(t-1) + sqrt(1 - rho^2) e_t`` with ``z_0 = e_0``.
+
+    Examples
+    --------
+    >>> autoregressive((2, 3), persistence=0.5, rng=np.random.default_rng(0)).shape
+    (2, 3)
+    """
+    if not 0.0 <= persistence < 1.0:
+        raise ConfigError(
+            "persistence", wanted="from 0 to below 1", got=persistence, hint="Use 0 for no memory."
+        )
+    shocks = rng.standard_normal(shape)
+    shocks[1:] *= np.sqrt(1.0 - persistence**2)
+    drawn: FloatMatrix = lfilter([1.0], [1.0, -persistence], shocks, axis=0)
+    return drawn
+
+
+def _calibrated(simulation: Simulation, order: ScoreOrder, wanted: float, seed: int) -> float:
+    """Persistence at which a random book trades as much as the strategy.
+
+    Turnover falls with persistence, and hardly differs between draws of many names. The half-life
+    of the order is what turnover follows, so the search is on its logarithm.
+    """
+
+    def excess(half_life: float) -> float:
+        rho = min(0.5 ** (1.0 / half_life), MAX_PERSISTENCE)
+        scores = order.drawn(rho, _generator(seed, "calibration", 0))
+        found = float(simulation.run(scores=scores).summary["turnover_ann"] or 0.0)
+        return found / wanted - 1.0 if wanted > 0.0 else 0.0
+
+    low, high = 0.25, float(np.log(0.5) / np.log(MAX_PERSISTENCE))
+    middle = low
+    for _ in range(CALIBRATION_STEPS):
+        middle = float(np.sqrt(low * high))
+        gap = excess(middle)
+        if abs(gap) <= TURNOVER_TOLERANCE:
+            break
+        low, high = (middle, high) if gap > 0.0 else (low, middle)
+    return float(min(0.5 ** (1.0 / middle), MAX_PERSISTENCE))
+
+
+def _always_long(simulation: Simulation) -> dict[str, float]:
+    config = simulation.config
+    book = config.portfolio.model_copy(
+        update={
+            "mode": "long_only",
+            "names_per_side": None,
+            "fraction_per_side": 1.0,
+            "weighting": "equal",
+            "rank_buffer": 0,
+        }
+    )
+    changes = {"portfolio": book, "min_confidence": None, "min_expected_return_frac": None}
+    everything = BacktestConfig.model_validate(
+        config.model_copy(update={**changes, "regime_size": None}).content()
+    )
+    scores = simulation.scores[["date", "asset_id", "score"]].copy()
+    scores["score"] = np.where(np.isfinite(scores["score"].to_numpy(dtype=np.float64)), 1.0, np.nan)
+    return compared_figures(simulation.run(scores=scores, config=everything))
+
+
+def _generator(seed: int, kind: str, draw: int) -> np.random.Generator:
+    number = ("shuffled", "random_entry", "calibration").index(kind)
+    return np.random.default_rng([seed, number, draw])

@@ -1,0 +1,136 @@
+"""Simulation: a book with all that it was simulated with, ready to be run with one thing changed.
+
+A stress, a null baseline and a variant are each the same simulation with other costs, other scores
+or other settings; nothing else may differ, or the comparison says nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from quant_engine.backtest.config import BacktestConfig
+from quant_engine.backtest.engine import Backtester
+from quant_engine.backtest.result import BacktestResult
+from quant_engine.core.panel import Panel
+from quant_engine.execution.costs import CostProfile
+
+FIGURES = (
+    "sharpe",
+    "annual_return",
+    "annual_vol",
+    "max_drawdown",
+    "turnover_ann",
+    "cost_total",
+    "n_trades",
+)
+"""Figures by which runs of one simulation are compared; names of `BacktestResult.summary`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """Inputs of one backtest.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Long frame ``date, asset_id, score`` with optional ``expected_return_frac`` and
+        ``confidence``. Row t = known after the close of session t. NaN = no opinion.
+    panel : Panel
+        Daily market panel (T, N) in a split-adjusted basis.
+    costs : CostProfile
+        Cost of trading.
+    config : BacktestConfig
+        What is simulated.
+    delistings : DataFrame, optional
+        asset_id, session, terminal_return, reason.
+    regimes : DataFrame indexed by session, optional
+        Column ``regime``.
+    benchmark_returns : Series indexed by session, optional
+        Simple close-to-close returns of the benchmark.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from quant_engine.backtest.portfolio import PortfolioConfig
+    >>> from quant_engine.core.panel import TimeAxis
+    >>> prices = np.array([[10.0, 10.0], [10.0, 10.0], [11.0, 9.0]])
+    >>> panel = Panel(
+    ...     TimeAxis.sessions(["2020-01-02", "2020-01-03", "2020-01-06"]),
+    ...     ("A@US#1", "B@US#1"),
+    ...     {"open": prices, "close": prices, "volume": np.full((3, 2), 1e9)},
+    ... )
+    >>> scores = pd.DataFrame(
+    ...     {"date": pd.to_datetime(["2020-01-02"] * 2), "asset_id": panel.asset_ids,
+    ...      "score": [1.0, -1.0]}
+    ... )
+    >>> book = PortfolioConfig(names_per_side=1, max_weight_frac=1.0)
+    >>> costs = CostProfile(name="x", adv_min_sessions=1)
+    >>> simulation = Simulation(scores, panel, costs, BacktestConfig(portfolio=book))
+    >>> len(simulation.run().daily), len(simulation.run(costs=costs.stressed(2.0)).daily)
+    (1, 1)
+    """
+
+    scores: pd.DataFrame
+    panel: Panel
+    costs: CostProfile
+    config: BacktestConfig
+    delistings: pd.DataFrame | None = None
+    regimes: pd.DataFrame | None = None
+    benchmark_returns: pd.Series | None = None
+
+    def run(
+        self,
+        *,
+        scores: pd.DataFrame | None = None,
+        costs: CostProfile | None = None,
+        config: BacktestConfig | None = None,
+    ) -> BacktestResult:
+        """Simulate, with what is given in place of its own.
+
+        Parameters
+        ----------
+        scores : DataFrame, optional
+            Other scores.
+        costs : CostProfile, optional
+            Other costs.
+        config : BacktestConfig, optional
+            Another book.
+
+        Returns
+        -------
+        BacktestResult
+            Of `Backtester.run`.
+
+        Raises
+        ------
+        QuantEngineError
+            As `Backtester.run`.
+        """
+        return Backtester(config or self.config).run(
+            self.scores if scores is None else scores,
+            self.panel,
+            costs=costs or self.costs,
+            delistings=self.delistings,
+            regimes=self.regimes,
+            benchmark_returns=self.benchmark_returns,
+        )
+
+
+def compared_figures(result: BacktestResult) -> dict[str, float]:
+    """Figures by which runs of one simulation are compared.
+
+    Parameters
+    ----------
+    result : BacktestResult
+        A finished run.
+
+    Returns
+    -------
+    dict of str to float
+        `FIGURES`: annualised ratio and rates (fractions), deepest loss (fraction, at most 0),
+        cost in currency, closed trades; NaN where a figure does not exist.
+    """
+    values = {name: result.summary[name] for name in FIGURES}
+    return {name: float("nan" if value is None else value) for name, value in values.items()}
