@@ -17,10 +17,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from quant_engine.core.causality import Causality
-from quant_engine.core.errors import ConfigError, MissingFieldError
+from quant_engine.core.errors import ConfigError, MissingFieldError, did_you_mean
 from quant_engine.core.panel import Panel
 from quant_engine.core.progress import SILENT, Progress
-from quant_engine.features.expressions.fields import missing_hint
+from quant_engine.features.expressions.fields import DERIVED, missing_hint
 from quant_engine.features.expressions.program import Program, compile_expressions
 from quant_engine.features.prices import BAR_PRICES, check_adjusted
 from quant_engine.features.sets import FeatureSet, FeatureSpec, whole_set
@@ -174,9 +174,15 @@ def _check_claims(spec: FeatureSpec, program: Program, where: str) -> None:
             f"{where}, known_when",
             wanted=f"when the published field {published[0]!r} is known",
             got="nothing",
-            hint="A field of unknown date is not point-in-time; write for instance "
+            hint=_misspelt(published[0])
+            + "A field of unknown date is not point-in-time; write for instance "
             "known_when: published by the close of the session.",
         )
+
+
+def _misspelt(field: str) -> str:
+    guess = did_you_mean(field, {*BAR_FIELDS, *DERIVED})
+    return f"{guess} " if guess.startswith("Did you mean") else ""
 
 
 def _parts(program: Program) -> Iterator[Program]:

@@ -110,10 +110,25 @@ def train(
     stages.written.extend(data.refs.values())
     refs = dict(data.refs)
     refs |= feature_stage(workspace, stages, data, feature_set)
+    _refuse_empty_features(workspace.store.read(FEATURE_PANEL, refs["features"]), feature_set)
     refs |= label_stage(stages, data, config, plan.costs, plan.labels)
     refs |= regime_stage(workspace, stages, data, config.regime)
     refs |= _fit(workspace, stages, refs, data, config, feature_set, plan)
     return _finish(workspace, stages, refs, data, config, location, register=register)
+
+
+def _refuse_empty_features(features: Panel, feature_set: FeatureSet) -> None:
+    """A feature without any value is a mistake in its formula or in the data, not information."""
+    empty = [name for name in feature_set.names if np.isnan(features.field(name)).all()]
+    if empty:
+        formulas = {spec.name: spec.expression for spec in feature_set.features}
+        raise DataError(
+            f"feature set {feature_set.name!r}",
+            wanted="a value of every feature on some session",
+            got=f"none of {', '.join(empty[:5])}" + (" and more" if len(empty) > 5 else ""),
+            hint=f"{empty[0]} is {formulas[empty[0]]}; what is not finite counts as missing. "
+            "Correct the formula, load what it reads, or leave the feature out.",
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -133,6 +133,15 @@ def test_a_spec_of_the_working_folder_cannot_redefine_a_shipped_one(cli, work, w
     assert cli.nothing_stored(work)
 
 
+def test_a_feature_without_any_value_is_refused(cli, work, world) -> None:
+    path = work / "specs" / "features" / "tiny.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("$close/$open - 1", "Log(0 - $close)"))
+    message = cli.one_error(cli.train(world / "prices", work, "--quiet"), 3)
+    assert "none of KMID" in message
+    assert "KMID is Log(0 - $close)" in message
+
+
 @pytest.mark.parametrize("name", ["results", "trained_models"])
 def test_a_file_in_the_place_of_a_state_folder(cli, work, world, name) -> None:
     (work / name).write_text("in the way", encoding="utf-8")

@@ -114,6 +114,11 @@ def test_a_published_field_must_say_when_it_is_known():
         check_feature_set(feature_set(read))
 
 
+def test_a_misspelt_field_is_answered_with_the_nearest_name():
+    with pytest.raises(ConfigError, match="Did you mean 'close'"):
+        check_feature_set(feature_set(spec(expression="Mean($clos, 5)")))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -39,8 +39,9 @@ from quant_engine.stats.cross_section import (
 
 __all__ = ["COLUMN_BLOCK", "evaluate"]
 
-COLUMN_BLOCK = 64
-"""Assets per block: a value of 3,500 rows is 1.8 MB. Wider blocks take more memory for no time."""
+COLUMN_BLOCK = 128
+"""Assets per block: a value of 3,500 rows is 3.6 MB. Narrower blocks read and write shorter pieces
+of rows; wider ones leave the caches."""
 
 _NO_GROUPS = np.empty((0, 0), dtype=np.int16)
 
