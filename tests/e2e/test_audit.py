@@ -67,7 +67,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(capsys, *words: str) -> tuple[int, str]:
-    code = qe(["audit", *words, "--assets", "24", "--quiet"])
+    code = qe(["audit", words[0], "--assets", "24", "--quiet", *words[1:]])
     seen = capsys.readouterr()
     return code, seen.out + seen.err
 
