@@ -294,6 +294,24 @@ class TrialLedger:
         self._consumptions.append(lambda _: payload)
         return use
 
+    def looks_at(self, family: str) -> int:
+        """Count how often a family was judged, each time with more trials than before.
+
+        Parameters
+        ----------
+        family : str
+            Family of trials.
+
+        Returns
+        -------
+        int
+            Number of the newest look, from 1, once it is written down. Judging again, or judging
+            another member, on the same trials is the same look: step-down max-T covers all members
+            at once.
+        """
+        payloads = (record.payload for record in self.consumptions())
+        return len({entry["n_trials"] for entry in payloads if entry["family"] == family})
+
     def consumptions(self) -> list[Record]:
         """Return what each verdict used, oldest first."""
         return self._consumptions.all()

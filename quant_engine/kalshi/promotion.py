@@ -203,7 +203,7 @@ def gather_evidence(
         metrics = [
             *_skill(forecasts, scores, run),
             *_money(table, run),
-            *_selection(traded, table, run, use, look=_look(ledger, table.family)),
+            *_selection(traded, table, run, use, look=ledger.looks_at(table.family)),
             *_provenance(forecasts, run, facts),
         ]
         is_market = run.config.member == "recalibrated"
@@ -304,12 +304,6 @@ def promote_judged(
 
 def _subject(run: StrategyRun) -> str:
     return f"kalshi-{run.config.member}-{run.trial_id[:12]}"
-
-
-def _look(ledger: TrialLedger, family: str) -> int:
-    """Number of this look: judging again on the same trials is the same one."""
-    payloads = (record.payload for record in ledger.consumptions())
-    return len({entry["n_trials"] for entry in payloads if entry["family"] == family})
 
 
 def _skill(

@@ -124,7 +124,7 @@ def gather_evidence(
     statistics = trial_statistics({family: competition})
     subject = run.artifacts["backtest"]
     use = ledger.consumed(subject.id, family, statistics)
-    look = looks_at(ledger, family)
+    look = ledger.looks_at(family)
     summary = workspace.store.read(BACKTEST, subject).documents["summary"]
     metrics = [
         *_selection(competition, subject, use, look=look),
@@ -160,26 +160,6 @@ def trial_statistics(competitions: Mapping[str, Competition]) -> TrialStatistics
     return TrialStatistics(
         {family: found for family, found in shared.items() if len(found) >= MIN_SESSIONS}
     )
-
-
-def looks_at(ledger: TrialLedger, family: str) -> int:
-    """Count how often a family was judged, each time with more trials than before.
-
-    Parameters
-    ----------
-    ledger : TrialLedger
-        With the present judgement already written down.
-    family : str
-        Family of trials.
-
-    Returns
-    -------
-    int
-        Number of this look, from 1. Judging again, or judging another member, on the same trials
-        is the same look: step-down max-T covers all members at once.
-    """
-    payloads = (record.payload for record in ledger.consumptions())
-    return len({entry["n_trials"] for entry in payloads if entry["family"] == family})
 
 
 def competing_returns(workspace: Workspace, ledger: TrialLedger, family: str) -> Competition:
