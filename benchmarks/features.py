@@ -215,9 +215,9 @@ def rank_ic(n_rows: int, n_assets: int, repeats: int) -> None:
     from quant_engine.stats.ic import ic_by_date
 
     rng = np.random.default_rng(1)
-    score = rng.standard_normal((n_rows, n_assets)).astype(np.float32)
-    future = 0.02 * score + rng.standard_normal((n_rows, n_assets)).astype(np.float32)
-    frames = pd.DataFrame(score.astype(float)), pd.DataFrame(future.astype(float))
+    score = rng.standard_normal((n_rows, n_assets))
+    future = 0.02 * score + rng.standard_normal((n_rows, n_assets))
+    frames = pd.DataFrame(score), pd.DataFrame(future)
     tasks = {
         "IC": (
             lambda: ic_by_date(score, future, method="pearson"),

@@ -15,6 +15,7 @@ from numba import njit
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.errors import ConfigError, DataError
 from quant_engine.stats.checks import check_same_shape
+from quant_engine.stats.ordering import row_order
 
 __all__ = [
     "average_ranks",
@@ -97,7 +98,7 @@ def average_ranks(
     chosen = taking_part(values, mask)
     ranks = np.empty(chosen.shape)
     counts = np.empty(len(chosen), dtype=np.int64)
-    _fill_scores(chosen, _row_order(chosen), RANK, ranks, counts)
+    _fill_scores(chosen, row_order(chosen), RANK, ranks, counts)
     return ranks, counts
 
 
@@ -455,24 +456,8 @@ def taking_part(values: FloatMatrix, mask: BoolMatrix | None = None) -> FloatMat
 
 def _scores(chosen: FloatMatrix, form: int) -> FloatMatrix:
     out = np.empty_like(chosen)
-    _fill_scores(chosen, _row_order(chosen), form, out, np.empty(len(chosen), dtype=np.int64))
+    _fill_scores(chosen, row_order(chosen), form, out, np.empty(len(chosen), dtype=np.int64))
     return out
-
-
-def _row_order(values: FloatMatrix) -> IntMatrix:
-    # Column numbers that sort each row, NaN last. A float32 fits into the upper half of an int64
-    # in an order-preserving form, with its column below it; one plain sort of such keys is about
-    # five times as fast as argsort.
-    if values.dtype != np.float32:
-        return np.argsort(values, axis=1)
-    bits = values.view(np.int32)
-    bits = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
-    keys = bits.astype(np.int64)
-    keys <<= 32
-    keys |= np.arange(values.shape[1])
-    keys.sort(axis=1)
-    keys &= 0xFFFFFFFF
-    return keys
 
 
 def _mean_of_sorted(ordered: FloatMatrix) -> FloatVector:
@@ -535,14 +520,15 @@ def _build_table(form: int, count: int, table: FloatVector) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fill_scores(
     values: FloatMatrix,
-    order: IntMatrix,
+    sorted_rows: tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]],
     form: int,
     out: FloatMatrix,
     counts: npt.NDArray[np.int64],
 ) -> None:
-    # `order` sorts each row with NaN last, so the known values come first and ties are adjacent.
+    # The order has NaN last, so the known values come first and ties are adjacent.
     # A score depends on the average rank and the count alone; the table is rebuilt when the count
     # changes, which in most sessions it does not.
+    order, tied = sorted_rows
     n_rows, n_assets = values.shape
     table = np.empty(2 * n_assets + 1)
     built_for = -1
@@ -555,6 +541,10 @@ def _fill_scores(
         if count != built_for:
             _build_table(form, count, table)
             built_for = count
+        if not tied[t]:
+            for i in range(count):
+                out[t, order[t, i]] = table[2 * i + 1]
+            continue
         start = 0
         while start < count:
             stop = start + 1

@@ -26,8 +26,8 @@ from scipy.special import stdtr
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.errors import ConfigError
 from quant_engine.stats.checks import check_same_shape, parse_matrix, parse_vector
-from quant_engine.stats.cross_section import average_ranks
 from quant_engine.stats.hac import newey_west_mean
+from quant_engine.stats.ordering import fill_ranks, row_order
 
 __all__ = [
     "ICSummary",
@@ -39,6 +39,10 @@ __all__ = [
 ]
 
 ICMethod = Literal["pearson", "rank"]
+SortedRows = tuple[npt.NDArray[np.int32], npt.NDArray[np.bool_]]
+
+BLOCK_ROWS = 64
+"""Dates ranked at a time: what a block needs stays in the cache."""
 
 
 @dataclass(frozen=True)
@@ -171,11 +175,15 @@ def ic_by_date(
             got=repr(method),
             hint="Use 'rank' for Spearman.",
         )
-    if method == "rank":
-        both = ~(np.isnan(left) | np.isnan(right))
-        left, right = average_ranks(left, mask=both)[0], average_ranks(right, mask=both)[0]
     out = np.empty(len(left), dtype=np.float64)
-    _ic_rows(left, right, min_assets, out)
+    if method == "pearson":
+        _ic_rows(left, right, min_assets, out)
+        return out
+    for start in range(0, len(left), BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
+        a, b = np.empty_like(left[rows]), np.empty_like(right[rows])
+        _pair(left[rows], right[rows], a, b)
+        _rank_ic_rows(a, row_order(a), b, row_order(b), min_assets, out[rows])
     return out
 
 
@@ -363,31 +371,76 @@ def _centred(values: FloatMatrix, used: BoolMatrix) -> FloatMatrix:
 
 
 @njit(cache=True, nogil=True)
-def _pearson(a: FloatVector, b: FloatVector) -> float:
-    """Two-pass correlation; NaN where either side does not vary."""
-    if a.min() == a.max() or b.min() == b.max():
-        return np.nan
-    mean_a, mean_b = a.mean(), b.mean()
-    cross, square_a, square_b = 0.0, 0.0, 0.0
-    for i in range(len(a)):
-        da, db = a[i] - mean_a, b[i] - mean_b
-        cross += da * db
-        square_a += da * da
-        square_b += db * db
-    if square_a == 0.0 or square_b == 0.0:
-        return np.nan
-    return max(-1.0, min(1.0, cross / (sqrt(square_a) * sqrt(square_b))))
-
-
-@njit(cache=True, nogil=True)
 def _ic_rows(scores: FloatMatrix, targets: FloatMatrix, min_assets: int, out: FloatVector) -> None:
-    """One correlation per row of two (T, N) arrays, written into ``out``."""
+    """One two-pass correlation per row of two (T, N) arrays; NaN where a side does not vary."""
     n_dates, n_assets = scores.shape
     a, b = np.empty(n_assets), np.empty(n_assets)
     for t in range(n_dates):
-        n = 0
+        n, sum_a, sum_b = 0, 0.0, 0.0
+        varies_a, varies_b = False, False
         for j in range(n_assets):
-            if not (np.isnan(scores[t, j]) or np.isnan(targets[t, j])):
-                a[n], b[n] = scores[t, j], targets[t, j]
+            score, target = scores[t, j], targets[t, j]
+            if not (np.isnan(score) or np.isnan(target)):
+                a[n], b[n] = score, target
+                varies_a |= score != a[0]
+                varies_b |= target != b[0]
+                sum_a += score
+                sum_b += target
                 n += 1
-        out[t] = _pearson(a[:n], b[:n]) if n >= min_assets else np.nan
+        out[t] = np.nan
+        if n < min_assets or not (varies_a and varies_b):
+            continue
+        mean_a, mean_b = sum_a / n, sum_b / n
+        cross, square_a, square_b = 0.0, 0.0, 0.0
+        for i in range(n):
+            da, db = a[i] - mean_a, b[i] - mean_b
+            cross += da * db
+            square_a += da * da
+            square_b += db * db
+        if square_a > 0.0 and square_b > 0.0:
+            out[t] = max(-1.0, min(1.0, cross / (sqrt(square_a) * sqrt(square_b))))
+
+
+@njit(cache=True, nogil=True)
+def _pair(left: FloatMatrix, right: FloatMatrix, a: FloatMatrix, b: FloatMatrix) -> None:
+    """Copy what both sides hold, with one sign of zero; NaN elsewhere."""
+    for t in range(left.shape[0]):
+        for j in range(left.shape[1]):
+            x, y = left[t, j], right[t, j]
+            there = not (np.isnan(x) or np.isnan(y))
+            a[t, j] = x + 0.0 if there else np.nan
+            b[t, j] = y + 0.0 if there else np.nan
+
+
+@njit(cache=True, nogil=True)
+def _rank_ic_rows(
+    scores: FloatMatrix,
+    score_order: SortedRows,
+    targets: FloatMatrix,
+    target_order: SortedRows,
+    min_assets: int,
+    out: FloatVector,
+) -> None:
+    """Spearman per row of two (T, N) arrays with NaN in the same places, written into ``out``.
+
+    Sums of ranks and of their products are exact in floating point, so the one pass is, too.
+    """
+    n_dates, n_assets = scores.shape
+    a, b = np.empty(n_assets), np.empty(n_assets)
+    for t in range(n_dates):
+        first, second = score_order[0][t], target_order[0][t]
+        n = n_assets
+        while n > 0 and np.isnan(scores[t, first[n - 1]]):
+            n -= 1
+        out[t] = np.nan
+        if n < min_assets:
+            continue
+        square_a = fill_ranks(scores[t], first, score_order[1][t], n, a)
+        square_b = fill_ranks(targets[t], second, target_order[1][t], n, b)
+        cross = 0.0
+        for k in range(n):
+            cross += a[second[k]] * b[second[k]]
+        centre = 0.25 * n * (n + 1.0) * (n + 1.0)
+        square_a, square_b = square_a - centre, square_b - centre
+        if square_a > 0.0 and square_b > 0.0:
+            out[t] = (cross - centre) / (sqrt(square_a) * sqrt(square_b))
