@@ -38,11 +38,12 @@ from quant_engine.features.labels import forward_labels
 from quant_engine.features.pipeline import compute_features
 from quant_engine.features.sets import FeatureSet
 from quant_engine.models.blend import blend_members
-from quant_engine.models.fitting import FitTask, fit_task
+from quant_engine.models.fitting import EnsembleStrategy
 from quant_engine.models.inputs import ModelFeatures
 from quant_engine.models.matrix import RowMatrix, build_rows, transform_target
 from quant_engine.models.plan import check_folds
 from quant_engine.models.ridge import Ridge, RidgeParams
+from quant_engine.stats.fold_runs import FoldTask
 from quant_engine.stats.ic import ic_by_date
 from quant_engine.stats.splits import Fold, WalkForwardConfig, walk_forward
 from quant_engine.workflows.config import TrainConfig
@@ -216,11 +217,12 @@ def fit_members(setting: Setting, features: ModelFeatures, target: np.ndarray) -
         "day": features.panel.time.values.astype("datetime64[D]").astype(np.int64),
     }
     scored = setting.fold.scored
-    fit = fit_task(shared, FitTask("train window", setting.fold.train, scored, False, config))
+    task = FoldTask("train window", setting.fold.train, scored)
+    fit = EnsembleStrategy(config).fit(shared, task)
     place = rows.of_sessions(scored)
     raw = {
         name: _spread(rows, place, values, features.panel.shape)
-        for name, values in zip(config.columns, fit.raw, strict=True)
+        for name, values in zip(config.columns, fit.score(shared, scored), strict=True)
     }
     blend = blend_members(raw, long_short_frac=config.long_short_frac)
     alone = {f"{name} alone": values for name, values in raw.items()}

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from quant_engine.core.executor import make_executor
+from quant_engine.core.executor_choice import make_executor
 
 
 class Task(Protocol):

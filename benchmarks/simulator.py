@@ -96,10 +96,10 @@ class Ours:
 
     def by_weights(self) -> tuple[np.ndarray, float]:
         """Orders and final equity of target weights."""
-        from quant_engine.backtest.kernel import EQUITY, Run, simulate
+        from quant_engine.backtest.kernel import EQUITY, simulate
 
         tranche = np.zeros(len(self.weights), np.int64)
-        run = Run(*simulate(self.market, self.weights, tranche, 1, self.account))
+        run = simulate(self.market, self.weights, tranche, 1, self.account)
         return run.orders, float(run.daily[-1, EQUITY])
 
     def by_rules(self) -> tuple[np.ndarray, float]:

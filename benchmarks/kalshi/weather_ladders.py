@@ -6,7 +6,8 @@ As-of moments count back from the scheduled end of the measured day, not from th
 close, which encodes early resolution. Both cities of a day are one cluster of the t-statistic.
 
 Run ``python benchmarks/kalshi/weather_ladders.py FOLDER``; FOLDER holds per city ``events`` and
-``trades``. Measurement code outside the package.
+``trades``, one file per day. Methods are developed on the first half of the days; ``--half second``
+is for the one report about days that nobody has looked at. Measurement code outside the package.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from goals import show
 
 from quant_engine.core.errors import DataError
 from quant_engine.kalshi.distribution import fit_distribution, prepare_ladder
@@ -28,6 +30,8 @@ from quant_engine.kalshi.quotes import LegQuote, ladder_quotes
 from quant_engine.kalshi.scoring import score_event
 
 HOURS = (30, 24, 18, 12)
+GOAL_HOURS = 24
+Z_95 = 1.959963984540054
 GRID = SettlementGrid(1.0)
 
 
@@ -61,14 +65,60 @@ def looks(trades: dict[str, list[dict]], asof: pd.Timestamp) -> dict[str, tuple[
     return found
 
 
+def days_of(paths: list[Path], half: str) -> set[str]:
+    """Names of the files of one half of the days, by their date alone."""
+    days = sorted({path.name for path in paths})
+    middle = (len(days) + 1) // 2
+    return set(days[:middle] if half == "first" else days[middle:])
+
+
+def report(
+    half: str,
+    n_days: int,
+    refused: int,
+    *,
+    gains: dict[int, dict[str, list[float]]],
+    totals: dict[int, list[tuple[float, float, float, float, float]]],
+) -> None:
+    """One line per horizon, and the goal's."""
+    print(f"{half} half, {n_days} days")
+    print(f"{refused} events without one winner, trades or a whole ladder")
+    print("hours events  last_LL spline_LL     diff      t  last_RPS spline_RPS  sum_last")
+    for hours in HOURS:
+        if not totals[hours]:
+            continue
+        mean = np.mean(totals[hours], axis=0)
+        n = len(totals[hours])
+        centred = np.array(
+            [np.sum(d) - len(d) * (mean[1] - mean[0]) for d in gains[hours].values()]
+        )
+        error = np.sqrt((centred**2).sum()) / n
+        effect = mean[1] - mean[0]
+        t = effect / error
+        print(
+            f"{hours:5d}{n:7d}{mean[0]:9.4f}{mean[1]:10.4f}{effect:9.4f}{t:7.2f}"
+            f"{mean[2]:10.4f}{mean[3]:11.4f}{mean[4]:10.3f}"
+            f"   95 % {effect - Z_95 * error:.4f} to {effect + Z_95 * error:.4f}"
+        )
+        if hours == GOAL_HOURS:
+            goal = effect
+    if totals[GOAL_HOURS]:
+        show("5", goal)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--half", choices=["first", "second"], default="first")
     args = parser.parse_args()
     gains: dict[int, dict[str, list[float]]] = {h: defaultdict(list) for h in HOURS}
     totals: dict[int, list[tuple[float, float, float, float, float]]] = {h: [] for h in HOURS}
     refused = 0
-    for path in sorted(args.folder.glob("*/events/*.json.gz")):
+    paths = sorted(args.folder.glob("*/events/*.json.gz"))
+    days = days_of(paths, args.half)
+    for path in paths:
+        if path.name not in days:
+            continue
         event = load(path)
         trades_path = path.parents[1] / "trades" / path.name
         winners = [m["ticker"] for m in event["markets"] if m["result"] == "yes"]
@@ -101,21 +151,7 @@ def main() -> None:
             totals[hours].append(
                 (before.log_loss, after.log_loss, before.rps, after.rps, last.sum() / 100.0)
             )
-    print(f"{refused} events without one winner, trades or a whole ladder")
-    print("hours events  last_LL spline_LL     diff      t  last_RPS spline_RPS  sum_last")
-    for hours in HOURS:
-        if not totals[hours]:
-            continue
-        mean = np.mean(totals[hours], axis=0)
-        n = len(totals[hours])
-        centred = np.array(
-            [np.sum(d) - len(d) * (mean[1] - mean[0]) for d in gains[hours].values()]
-        )
-        t = (mean[1] - mean[0]) * n / np.sqrt((centred**2).sum())
-        print(
-            f"{hours:5d}{n:7d}{mean[0]:9.4f}{mean[1]:10.4f}{mean[1] - mean[0]:9.4f}{t:7.2f}"
-            f"{mean[2]:10.4f}{mean[3]:11.4f}{mean[4]:10.3f}"
-        )
+    report(args.half, len(days), refused, gains=gains, totals=totals)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,15 @@ def orders(data: dict[str, np.ndarray], fee_frac: float, cash: float) -> dict:
     return {"n_orders": len(book.order_records), "final": book}
 
 
+def weights(data: dict[str, np.ndarray], fee_frac: float, cash: float) -> dict:
+    """Trade towards shares of the account; sales first, so that cash is there for purchases."""
+    book = vbt.Portfolio.from_orders(
+        data["close"], size=data["weights"], size_type="targetpercent", price=data["price"],
+        fees=fee_frac, init_cash=cash, cash_sharing=True, group_by=True, call_seq="auto", freq="1D",
+    )  # fmt: skip
+    return {"n_orders": len(book.order_records), "final": book}
+
+
 def averages(data: dict[str, np.ndarray], fee_frac: float, pairs: list[list[int]]) -> np.ndarray:
     """Total return per pair and column: long above, flat otherwise, next open."""
     close, opened = pd.DataFrame(data["close"]), pd.DataFrame(data["open"])
@@ -45,8 +54,9 @@ def answer(request: dict) -> dict:
     with np.load(request["file"]) as stored:
         data = {name: stored[name] for name in stored.files}
     start = time.process_time()
-    if request["task"] == "orders":
-        found = orders(data, request["fee_frac"], request["cash"])
+    if request["task"] in ("orders", "weights"):
+        work = orders if request["task"] == "orders" else weights
+        found = work(data, request["fee_frac"], request["cash"])
         cpu = time.process_time() - start
         made = {"n_orders": found["n_orders"], "final": float(found["final"].final_value())}
     else:

@@ -3,7 +3,7 @@
 The door is `quant_engine.backtest.engine.Backtester`.
 """
 
-from quant_engine.backtest.config import BacktestConfig
+from quant_engine.backtest.config import BacktestConfig, TradingRules
 from quant_engine.backtest.engine import Backtester
 from quant_engine.backtest.portfolio import PortfolioConfig, TargetWeights, target_weights
 from quant_engine.backtest.result import BacktestResult
@@ -18,5 +18,6 @@ __all__ = [
     "RuleBacktestResult",
     "RuleConfig",
     "TargetWeights",
+    "TradingRules",
     "target_weights",
 ]

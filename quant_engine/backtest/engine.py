@@ -7,7 +7,7 @@ and close single positions (`Backtester.run_signals`, see `rules`).
    be aligned.
 2. `portfolio.target_weights` turns the scores known after each close into wanted weights.
 3. `kernel.simulate` trades towards them at the next open, within the participation cap, and keeps
-   cash and shares session by session.
+   cash and shares session by session; `round_trips` works out the trades from its orders.
 4. `result` and `performance` turn its records into frames and metrics.
 
 Time contract: a score dated t was known after the close of session t. It is sized at that close,
@@ -28,13 +28,12 @@ from quant_engine.backtest.inputs import (
     allowed_sides,
     build_market,
     build_rules,
-    check_fillable,
     parse_panel,
     parse_regimes,
     parse_scores,
     parse_series,
 )
-from quant_engine.backtest.kernel import Run, simulate
+from quant_engine.backtest.kernel import Run, market_reasons
 from quant_engine.backtest.performance import monthly_returns, regime_breakdown, summarize
 from quant_engine.backtest.portfolio import TargetWeights, target_weights
 from quant_engine.backtest.result import (
@@ -46,9 +45,11 @@ from quant_engine.backtest.result import (
     trades_frame,
     weights_panel,
 )
+from quant_engine.backtest.round_trips import run_weights
 from quant_engine.backtest.rules import RuleConfig
 from quant_engine.backtest.rules_inputs import (
     RuleInputs,
+    build_account,
     build_rule_market,
     build_rule_numbers,
     build_rule_signals,
@@ -62,10 +63,26 @@ from quant_engine.backtest.rules_result import (
     rule_trades_frame,
 )
 from quant_engine.backtest.rules_state import RULE_REASONS, RULE_STATUSES, make_desk
+from quant_engine.backtest.run_costs import (
+    Costs,
+    RunCosts,
+    costed_market,
+    costed_rules,
+    parse_costs,
+)
+from quant_engine.backtest.sizing import sized_targets
+from quant_engine.backtest.trading import (
+    check_market,
+    check_targets,
+    parse_symbol_changes,
+    simulated_rows,
+    traded_market,
+    traded_rules,
+)
 from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.panel import Panel
-from quant_engine.execution.costs import CostProfile
 from quant_engine.execution.delistings import parse_delistings
+from quant_engine.risk.limits import regime_scale
 
 
 class Backtester:
@@ -80,6 +97,7 @@ class Backtester:
     --------
     >>> from quant_engine.backtest.portfolio import PortfolioConfig
     >>> from quant_engine.core.panel import TimeAxis
+    >>> from quant_engine.execution.costs import CostProfile
     >>> prices = np.array([[10.0, 10.0], [10.0, 10.0], [11.0, 9.0]])
     >>> panel = Panel(
     ...     TimeAxis.sessions(["2020-01-02", "2020-01-03", "2020-01-06"]),
@@ -105,10 +123,11 @@ class Backtester:
         scores: pd.DataFrame | FloatMatrix,
         panel: Panel,
         *,
-        costs: CostProfile,
+        costs: Costs,
         delistings: pd.DataFrame | None = None,
         regimes: pd.DataFrame | None = None,
         benchmark_returns: pd.Series | FloatVector | None = None,
+        symbol_changes: pd.DataFrame | None = None,
     ) -> BacktestResult:
         """Simulate the book and measure it.
 
@@ -119,9 +138,9 @@ class Backtester:
             optional expected_return_frac and confidence; or an array of shape (T, N) like the
             panel. Higher is better; NaN = no opinion. Row t = known after the close of t.
         panel : Panel
-            Daily market panel in a split-adjusted basis; see `inputs.parse_panel`. NaN = not
-            traded.
-        costs : CostProfile
+            Market of sessions or bars, split-adjusted, or raw beside its splits; see
+            `inputs.parse_panel`. NaN = not traded.
+        costs : CostProfile or CostModel
             Cost of trading.
         delistings : DataFrame, optional
             asset_id, session, terminal_return, reason; see `execution.parse_delistings`.
@@ -129,6 +148,9 @@ class Backtester:
             Column ``regime``, filtered labels known at each close.
         benchmark_returns : Series indexed by session or ndarray of shape (T,), optional
             Simple close-to-close returns of the benchmark; NaN = not available.
+        symbol_changes : DataFrame, optional
+            from_asset, to_asset, session, ratio; see `trading.parse_symbol_changes`. A position
+            goes on under the new id.
 
         Returns
         -------
@@ -143,21 +165,31 @@ class Backtester:
             do not fit the panel, LookAheadError when no decision has a next session.
         """
         config = self.config
-        market_panel = parse_panel(panel)
+        market_panel = parse_panel(panel, accepts_raw=True)
         signals = parse_scores(scores, market_panel, panel.asset_ids)
         regime = parse_regimes(regimes, market_panel)
         benchmark = parse_series("benchmark_returns", benchmark_returns, market_panel)
         delist = parse_delistings(delistings, market_panel, config.terminal)
+        changes = parse_symbol_changes(symbol_changes, market_panel)
+        charged = parse_costs(costs, panel)
+        check_market(market_panel, config, charged.profile)
         targets = self._targets(signals, market_panel, regime)
-        rows = self._simulated_rows(targets, market_panel)
-        run = Run(
-            *simulate(
-                build_market(market_panel, delist, costs, rows),
-                targets.weights[rows],
-                targets.tranche[rows],
-                targets.n_tranches,
-                build_rules(config, costs),
-            )
+        check_targets(targets.weights, max_gross_frac=config.trading.max_gross_frac)
+        rows = simulated_rows(
+            targets.decision_rows,
+            len(market_panel.time),
+            holding_sessions=config.portfolio.rebalance_sessions,
+            unsafe_same_bar=config.unsafe_same_bar,
+        )
+        market = build_market(market_panel, delist, charged.profile, rows)
+        market = traded_market(market, panel, config.fill, changes, rows)
+        rules = costed_rules(build_rules(config, charged.profile), charged)
+        run = run_weights(
+            costed_market(market, charged, rows),
+            targets.weights[rows],
+            targets.tranche[rows],
+            targets.n_tranches,
+            traded_rules(rules, config),
         )
         context = RunContext(
             market_panel.rows(rows.start, rows.stop),
@@ -165,8 +197,9 @@ class Backtester:
             regime[rows],
             None if benchmark is None else benchmark[rows],
             config,
+            market_reasons(market, config.trading.maintenance_margin_frac is not None),
         )
-        return BacktestResult(**_frames(run, context, costs))
+        return BacktestResult(**_frames(run, context, charged))
 
     def run_signals(
         self,
@@ -174,7 +207,7 @@ class Backtester:
         panel: Panel,
         *,
         rules: RuleConfig,
-        costs: CostProfile,
+        costs: Costs,
         delistings: pd.DataFrame | None = None,
         regimes: pd.DataFrame | None = None,
         benchmark_returns: pd.Series | FloatVector | None = None,
@@ -192,7 +225,7 @@ class Backtester:
             As for :meth:`run`, and the optional fields of `rules_inputs.parse_rule_panel`.
         rules : RuleConfig
             Entries, sizes and exits; how bars decide is in `quant_engine.backtest.rules`.
-        costs : CostProfile
+        costs : CostProfile or CostModel
             Cost of trading.
         delistings : DataFrame, optional
             asset_id, session, terminal_return, reason.
@@ -209,11 +242,13 @@ class Backtester:
         Raises
         ------
         QuantEngineError
-            As :meth:`run`, and MissingFieldError for rules whose fields the panel lacks.
+            As :meth:`run`, MissingFieldError for rules whose fields the panel lacks, and
+            ConfigError for settings of target weights beside rules.
 
         Examples
         --------
         >>> from quant_engine.core.panel import TimeAxis
+        >>> from quant_engine.execution.costs import CostProfile
         >>> close = np.array([[10.0], [10.0], [12.0], [12.0]])
         >>> fields = {"open": close, "high": close, "low": close, "close": close}
         >>> panel = Panel(
@@ -248,25 +283,20 @@ class Backtester:
         self, signals: Signals, panel: Panel, regime: np.ndarray[tuple[int], np.dtype[np.int64]]
     ) -> TargetWeights:
         allowed_long, allowed_short = allowed_sides(signals, panel, self.config)
-        size = None
-        if self.config.regime_size is not None:
-            # The last entry serves label -1: an unknown regime keeps the full size.
-            size = np.asarray((*self.config.regime_size, 1.0))[regime]
-        return target_weights(
+        config, size = self.config, None
+        if config.regime_size is not None:
+            size = regime_scale(regime, config.regime_size)
+        chosen = target_weights(
             signals.score,
-            config=self.config.portfolio,
+            config=config.portfolio,
             asset_ids=panel.asset_ids,
             allowed_long=allowed_long,
             allowed_short=allowed_short,
-            size_multiplier=size,
+            size_multiplier=None if config.sizing else size,
         )
-
-    def _simulated_rows(self, targets: TargetWeights, panel: Panel) -> slice:
-        decisions = targets.decision_rows
-        n_rows = panel.shape[0]
-        check_fillable(decisions, n_rows)
-        stop = int(decisions[-1]) + self.config.portfolio.rebalance_sessions + 1
-        return slice(int(decisions[0]), min(n_rows, stop))
+        if config.sizing is None:
+            return chosen
+        return sized_targets(chosen, panel, config=config, sizing=config.sizing, regime_factor=size)
 
 
 def run_rules(inputs: RuleInputs, rules: RuleConfig) -> RuleBacktestResult:
@@ -297,8 +327,8 @@ def run_rules(inputs: RuleInputs, rules: RuleConfig) -> RuleBacktestResult:
     n_rows, orders, trades = simulate_rules(
         build_rule_market(inputs, rules.fill, rows),
         build_rule_signals(inputs, rows),
-        build_rule_numbers(rules, inputs.costs),
-        build_rules(inputs.config, inputs.costs),
+        build_rule_numbers(rules, inputs.costs.profile),
+        build_account(inputs),
         desk,
         positions,
         True,
@@ -330,7 +360,7 @@ def _cut(signals: Signals, rows: slice) -> Signals:
 def _frames(
     run: Run,
     context: RunContext,
-    costs: CostProfile,
+    costs: RunCosts,
     made: tuple[pd.DataFrame, pd.DataFrame] | None = None,
 ) -> dict[str, Any]:
     """Every part of a result; trades and orders are those already made, if any."""
@@ -354,6 +384,6 @@ def _frames(
         "weights": weights,
         "config": config,
         "cost_profile_name": costs.name,
-        "cost_profile_id": costs.profile_id(),
+        "cost_profile_id": costs.costs_id,
         "price_basis": context.panel.price_basis,
     }

@@ -6,14 +6,18 @@ cannot be computed is NaN and never a pass.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import combinations
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from quant_engine.core.arrays import FloatMatrix
+from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.errors import ConfigError
-from quant_engine.stats.calibration import reliability_table
+from quant_engine.stats.calibration import expected_calibration_error, reliability_table
 from quant_engine.stats.checks import parse_vector
+from quant_engine.stats.ic import ic_by_date
 from quant_engine.stats.inference import known_mean, newey_west_or_nan
 from quant_engine.stats.metrics import drawdown_spells
 from quant_engine.stats.signal import quantile_by_date
@@ -22,6 +26,28 @@ TOP_TRADES = 20
 IC_SESSIONS = 60
 N_DECILES = 10
 N_BINS = 10
+MIN_MEMBERS, MIN_NAMES = 2, 3
+
+DECAY_ALARM = 0.02
+"""Fall of the newest rolling IC below its past that is told as decay."""
+
+FRAGILE_SHARE = 0.70
+"""Share of the profit in the best trades above which a book is told as fragile."""
+
+DISAGREEMENT_ALARM = 0.50
+"""Disagreement of the members of a model from which on it is told."""
+
+CALIBRATION_COLUMNS = (
+    "slice",
+    "n_obs",
+    "is_thin",
+    "mean_confidence",
+    "frequency",
+    "calibration_error",
+)
+
+MIN_CALIBRATION_OBS = 20
+"""Predictions below which the calibration of a slice is thin."""
 
 
 def rolling_ic(rank_ic: npt.ArrayLike, *, sessions: int = IC_SESSIONS) -> npt.NDArray[np.float64]:
@@ -143,6 +169,89 @@ def sign_calibration(confidence: npt.ArrayLike, is_right: npt.ArrayLike) -> pd.D
     if not known.any():
         return pd.DataFrame()
     return reliability_table(prob[known], right[known], n_bins=N_BINS)
+
+
+def calibration_by(
+    confidence: npt.ArrayLike, is_right: npt.ArrayLike, labels: npt.ArrayLike
+) -> pd.DataFrame:
+    """How well confidence holds in each slice.
+
+    Parameters
+    ----------
+    confidence, is_right : array-like, shape (R,)
+        As in :func:`sign_calibration`.
+    labels : array-like of str, shape (R,)
+        Slice of each prediction.
+
+    Returns
+    -------
+    DataFrame
+        ``slice``, ``n_obs``, ``is_thin`` (fewer than 20), ``mean_confidence``, ``frequency`` (share
+        with the right sign) and ``calibration_error`` (mean distance of confidence and frequency
+        over 10 bins, weighted by their predictions), in the order of the names.
+
+    Examples
+    --------
+    >>> table = calibration_by([0.6, 0.6, 0.9], [1.0, 0.0, 1.0], ["calm", "calm", "crash"])
+    >>> table[["slice", "frequency", "calibration_error"]].round(2).values.tolist()
+    [['calm', 0.5, 0.1], ['crash', 1.0, 0.1]]
+    """
+    prob = np.asarray(confidence, dtype=np.float64)
+    right = np.asarray(is_right, dtype=np.float64)
+    names = np.asarray(labels, dtype=object)
+    known = ~(np.isnan(prob) | np.isnan(right))
+    rows = []
+    for name in sorted(set(names[known])):
+        part = known & (names == name)
+        rows.append(
+            {
+                "slice": str(name),
+                "n_obs": int(part.sum()),
+                "is_thin": int(part.sum()) < MIN_CALIBRATION_OBS,
+                "mean_confidence": float(prob[part].mean()),
+                "frequency": float(right[part].mean()),
+                "calibration_error": expected_calibration_error(
+                    prob[part], right[part], n_bins=N_BINS
+                ),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(CALIBRATION_COLUMNS))
+
+
+def member_disagreement(members: Sequence[FloatMatrix]) -> FloatVector:
+    """How far the members of a model rank the names differently.
+
+    Parameters
+    ----------
+    members : sequence of ndarray, shape (T, N)
+        Score of each member; NaN = no prediction. At least 2.
+
+    Returns
+    -------
+    ndarray of float64, shape (T,)
+        1 minus the mean rank correlation over pairs of members: 0 = one opinion, 1 = unrelated.
+        NaN in sessions with fewer than 3 names.
+
+    Raises
+    ------
+    ConfigError
+        Fewer than 2 members.
+
+    Examples
+    --------
+    >>> one, other = np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([[1.0, 2.0, 4.0, 3.0]])
+    >>> member_disagreement([one, other]).round(2)
+    array([0.2])
+    """
+    if len(members) < MIN_MEMBERS:
+        raise ConfigError(
+            "members", wanted="at least 2", got=len(members), hint="One member has one opinion."
+        )
+    pairs = [
+        ic_by_date(one, other, method="rank", min_assets=MIN_NAMES)
+        for one, other in combinations(members, 2)
+    ]
+    return np.asarray(1.0 - np.mean(pairs, axis=0), dtype=np.float64)
 
 
 def top_trade_share(pnl: npt.ArrayLike, *, n_trades: int = TOP_TRADES) -> float:

@@ -18,7 +18,6 @@ from quant_engine.backtest.config import BacktestConfig
 from quant_engine.backtest.kernel import Market, Rules
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.errors import (
-    ConfigError,
     DataError,
     EmptyDataError,
     IdentityError,
@@ -36,7 +35,13 @@ from quant_engine.execution.fills import trailing_adv
 from quant_engine.stats.checks import parse_matrix
 
 NEEDED_FIELDS = ("open", "close", "volume")
+OPTIONAL_FIELDS = ("dividend", "half_spread_frac", "borrow_bps_ann")
+"""Optional fields of a panel that every simulation reads."""
+
+_LEAST = {"volume": 0.0, "half_spread_frac": 0.0, "borrow_bps_ann": 0.0}
+_ABOVE_ZERO = ("split_factor",)
 _NO_FIELD = np.empty((0, 0))
+_NO_MASK = np.empty((0, 0), dtype=np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +61,20 @@ class Signals:
     confidence: FloatMatrix | None = None
 
 
-def parse_panel(panel: Panel) -> Panel:
+def parse_panel(panel: Panel, *, accepts_raw: bool = False) -> Panel:
     """Return the price part of a panel with its assets in ascending order of id.
 
     Parameters
     ----------
     panel : Panel
-        Daily sessions with fields open, close, volume; optional ``dividend`` and
-        ``half_spread_frac``; masks ``tradable`` (derived when absent) and ``member`` (all members
-        when absent); optional group ``sector``.
+        Sessions or bars with fields open, close, volume; optional fields ``dividend``,
+        ``half_spread_frac``, ``borrow_bps_ann`` (annual fee of the session, instead of the cost
+        profile's) and, beside raw prices, ``split_factor`` (new shares per old share from the
+        open of the session on; NaN = 1); masks ``tradable`` (derived when absent),
+        ``member`` (all members when absent) and ``shortable`` (whether shares can be borrowed, as
+        known at the close); optional group ``sector``.
+    accepts_raw : bool
+        Whether the caller moves shares by the splits of raw prices.
 
     Returns
     -------
@@ -73,23 +83,18 @@ def parse_panel(panel: Panel) -> Panel:
 
     Raises
     ------
-    ConfigError
-        Bars instead of sessions.
     DataError
-        Raw prices, dividends beside prices that already contain them, or prices <= 0.
+        Raw prices without splits, dividends beside prices that already contain them, prices <= 0,
+        a negative volume, half-spread or borrow fee, or a split factor <= 0.
     EmptyDataError
         No asset trades in any session.
     """
-    if panel.time.kind != "session":
-        raise ConfigError(
-            "panel.time",
-            wanted="daily sessions",
-            got=f"bars of {panel.time.bar_seconds} s",
-            hint="Aggregate to sessions first.",
-        )
-    _check_price_basis(panel)
-    optional = [name for name in ("dividend", "half_spread_frac") if name in panel.fields]
+    _check_price_basis(panel, accepts_raw)
+    optional = [name for name in OPTIONAL_FIELDS if name in panel.fields]
+    if panel.price_basis is PriceBasis.RAW:
+        optional.append("split_factor")
     fields = {n: np.asarray(panel.field(n), np.float64) for n in (*NEEDED_FIELDS, *optional)}
+    _check_signs(fields)
     tradable = _tradable(panel, fields)
     member = panel.masks.get("member")
     if member is None:
@@ -98,7 +103,8 @@ def parse_panel(panel: Panel) -> Panel:
         panel.time,
         panel.asset_ids,
         fields,
-        {"member": member, "tradable": tradable},
+        {"member": member, "tradable": tradable}
+        | {name: panel.masks[name] for name in ("shortable",) if name in panel.masks},
         {name: panel.groups[name] for name in ("sector",) if name in panel.groups},
         panel.price_basis,
     )
@@ -131,13 +137,33 @@ def _tradable(panel: Panel, fields: Mapping[str, FloatMatrix]) -> BoolMatrix:
     return tradable
 
 
-def _check_price_basis(panel: Panel) -> None:
-    if panel.price_basis is PriceBasis.RAW:
+def _check_signs(fields: Mapping[str, FloatMatrix]) -> None:
+    for name, values in fields.items():
+        with np.errstate(invalid="ignore"):
+            wrong = values <= 0.0 if name in _ABOVE_ZERO else values < _LEAST.get(name, -np.inf)
+        if wrong.any():
+            raise DataError(
+                f"panel.{name}",
+                wanted="values above 0" if name in _ABOVE_ZERO else "values of at least 0",
+                got=f"{int(wrong.sum())} others, down to {float(np.nanmin(values))}",
+                hint="A missing value is NaN; run the data quality checks.",
+            )
+    if "half_spread_frac" in fields and (fields["half_spread_frac"] >= 1.0).any():
+        raise DataError(
+            "panel.half_spread_frac",
+            wanted="fractions of the price below 1",
+            got=float(np.nanmax(fields["half_spread_frac"])),
+            hint="5 bps are 0.0005.",
+        )
+
+
+def _check_price_basis(panel: Panel, accepts_raw: bool) -> None:
+    if panel.price_basis is PriceBasis.RAW and not (accepts_raw and "split_factor" in panel.fields):
         raise DataError(
             "panel.price_basis",
-            wanted="split_adj (or total_adj without dividends)",
+            wanted="split_adj (or total_adj without dividends), or raw beside a field split_factor",
             got="raw",
-            hint="Shares across a split need split-adjusted prices and volumes.",
+            hint="Shares across a split need split-adjusted prices, or the splits themselves.",
         )
     if panel.price_basis is PriceBasis.TOTAL_ADJ and "dividend" in panel.fields:
         raise DataError(
@@ -247,8 +273,8 @@ def _signals_from_long(scores: pd.DataFrame, panel: Panel) -> Signals:
 
 def _score_rows(dates: pd.Series, panel: Panel) -> npt.NDArray[np.int64]:
     instants = pd.DatetimeIndex(dates).to_numpy()
-    stamps = instants.astype("datetime64[D]")
     axis = panel.time.values
+    stamps = instants.astype(axis.dtype)
     found = np.searchsorted(axis, stamps)
     on_axis = (found < len(axis)) & (instants == stamps)
     on_axis[on_axis] = axis[found[on_axis]] == stamps[on_axis]
@@ -310,6 +336,10 @@ def parse_series(
         An array of another length.
     EmptyDataError
         A series without any value on the panel's sessions.
+    IdentityError
+        Repeated sessions.
+    DataError
+        A series with values between the panel's sessions: its calendar is another one.
     """
     if values is None:
         return None
@@ -320,6 +350,7 @@ def parse_series(
             raise IdentityError(
                 name, wanted="one value per session", got="repeated sessions", hint="Deduplicate."
             )
+        _check_calendar(name, unique, panel)
         aligned = unique.reindex(panel.time.index).to_numpy()
     else:
         aligned = np.asarray(values, dtype=np.float64)
@@ -335,6 +366,20 @@ def parse_series(
             name, wanted="values on the panel's sessions", got="none", hint="Check its dates."
         )
     return aligned
+
+
+def _check_calendar(name: str, values: pd.Series, panel: Panel) -> None:
+    """A value between two sessions belongs to another calendar; leaving it out would lose it."""
+    axis = panel.time.index
+    known = values.index[values.notna()]
+    between = known[(known > axis[0]) & (known < axis[-1]) & ~known.isin(axis)]
+    if len(between):
+        raise DataError(
+            name,
+            wanted=f"values on sessions of the panel (calendar {panel.time.calendar})",
+            got=f"{len(between)} on other dates, first {between[0]}",
+            hint="Compound them to the panel's sessions first.",
+        )
 
 
 def parse_regimes(regimes: pd.DataFrame | None, panel: Panel) -> npt.NDArray[np.int64]:
@@ -480,17 +525,24 @@ def build_market(
         min_sessions=costs.adv_min_sessions,
     )
     spread = panel.fields.get("half_spread_frac") if costs.use_panel_spread else None
-    dividend = panel.fields.get("dividend")
+    shortable = panel.masks.get("shortable")
     return Market(
         open=_readonly(panel.field("open")[rows]),
         close=_readonly(panel.field("close")[rows]),
         can_trade=_readonly(panel.mask("tradable")[rows]),
-        dividend=_readonly(_NO_FIELD) if dividend is None else _readonly(dividend[rows]),
+        dividend=_cut(panel.fields.get("dividend"), rows),
         adv_value=_readonly(adv[rows]),
-        half_spread_frac=_readonly(_NO_FIELD) if spread is None else _readonly(spread[rows]),
+        half_spread_frac=_cut(spread, rows),
         delist_row=_readonly(np.maximum(delistings.first_row - rows.start, 0)),
         terminal_return_frac=_readonly(delistings.terminal_return_frac),
+        split_ratio=_cut(panel.fields.get("split_factor"), rows),
+        borrow_bps_ann=_cut(panel.fields.get("borrow_bps_ann"), rows),
+        shortable=_readonly(_NO_MASK if shortable is None else shortable[rows]),
     )
+
+
+def _cut(values: FloatMatrix | None, rows: slice) -> FloatMatrix:
+    return _readonly(_NO_FIELD if values is None else values[rows])
 
 
 def _readonly(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -532,4 +584,5 @@ def build_rules(config: BacktestConfig, costs: CostProfile) -> Rules:
         no_trade_band_frac=config.portfolio.no_trade_band_frac,
         halt_limit_sessions=NEVER if halt is None else halt,
         halt_return_frac=config.terminal.unknown_frac,
+        borrow_multiplier=costs.stress_multiplier,
     )

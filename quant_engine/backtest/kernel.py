@@ -1,19 +1,21 @@
-"""The day loop: orders, fills, cash and shares, one session after another.
+"""The day loop of target weights: orders, fills, cash and shares, one session after another.
 
 A session t, in order:
 
-1. orders are sized from the target weights, equity and marks of the close of t-1 (`_plan_orders`);
+1. splits and changes of symbol move shares and marks, before the open (`apply_splits`);
 2. interest on the cash balance, dividends of shares held over the previous close (`_pay_income`);
-3. the orders fill at the open of t (`_execute_orders`);
+3. orders are sized from the target weights, equity and marks of the close of t-1 and fill in
+   session t, at the price that `Market.fill` holds (`_trade`);
 4. positions of assets that were delisted or halted too long are settled (`_settle_dead`);
 5. every position is marked: today's close, or the last close of an asset without a bar (`_mark`);
 6. borrow is charged on short market value (`_charge_borrow`), equity is cash plus positions.
 
-So a fill can never precede its decision and a size never depends on the price it fills at: step 1
-runs before anything of session t is read.
+So a fill can never precede its decision and a size never depends on the price it fills at. Only
+with `Rules.same_bar` the orders of step 3 come last, sized and filled at the close of t itself.
 
-Money is kept twice: in cash and shares, and per round trip in `LOT` records, whose results add up
-to the change of equity. Costs leave cash when they occur and are counted per kind.
+Costs leave cash when they occur and are counted per kind. Each order is written once, as one narrow
+record, into places made beforehand; the loop stops when they are used up and goes on in more. Round
+trips are worked out from the orders afterwards (`round_trips`).
 """
 
 # ruff: noqa: ANN001 -- compiled functions take their types from their arguments.
@@ -28,7 +30,14 @@ from numba import njit
 
 from quant_engine.core.units import BPS
 from quant_engine.execution.costs import borrow_cost, fee_cost, impact_cost, spread_cost
-from quant_engine.execution.fills import FILL_STATUSES, FILLED, FillLimits, decide_fill
+from quant_engine.execution.fills import (
+    BELOW_MIN_FILL,
+    FILL_STATUSES,
+    FILLED,
+    FillLimits,
+    FillRates,
+    decide_fill,
+)
 
 DAILY_COLUMNS = (
     "equity",
@@ -54,71 +63,49 @@ DAILY_COLUMNS = (
 REASONS = ("rebalance", "delisting", "halt_limit", "end_of_run")
 """Why a position changed, by code."""
 
-BY_REBALANCE, BY_DELISTING, BY_HALT, BY_END = range(len(REASONS))
+MARKET_REASONS = (*REASONS, "margin_call", "borrow_recall", "symbol_change")
+"""The same for runs in which a margin, the borrow market or a change of symbol may decide."""
+
+(BY_REBALANCE, BY_DELISTING, BY_HALT, BY_END, BY_CALL, BY_NO_BORROW,
+ BY_CHANGE) = range(len(MARKET_REASONS))  # fmt: skip
 
 STATUSES = FILL_STATUSES
 """What became of an order, by code."""
 
-ORDER = np.dtype(
-    [
-        ("decision_row", np.int64),
-        ("row", np.int64),
-        ("asset", np.int64),
-        ("tranche", np.int64),
-        ("reason", np.int64),
-        ("status", np.int64),
-        ("ordered_shares", np.float64),
-        ("filled_shares", np.float64),
-        ("decision_price", np.float64),
-        ("reference_price", np.float64),
-        ("adv_value", np.float64),
-        ("fee", np.float64),
-        ("spread", np.float64),
-        ("impact", np.float64),
-    ]
-)
-"""One order: what was wanted, what became of it, what it cost (currency). Shares are signed."""
+_ABSENT = np.empty((0, 0))
+_ABSENT.setflags(write=False)
+_NO_MASK = np.empty((0, 0), dtype=np.bool_)
+_NO_MASK.setflags(write=False)
 
-LOT = np.dtype(
-    [
-        ("asset", np.int64),
-        ("tranche", np.int64),
-        ("side", np.int64),
-        ("decision_row", np.int64),
-        ("entry_row", np.int64),
-        ("exit_row", np.int64),
-        ("exit_reason", np.int64),
-        ("equity_at_decision", np.float64),
-        ("first_value", np.float64),
-        ("ordered_shares", np.float64),
-        ("entry_shares", np.float64),
-        ("entry_value", np.float64),
-        ("entry_decision_value", np.float64),
-        ("exit_shares", np.float64),
-        ("exit_value", np.float64),
-        ("exit_decision_value", np.float64),
-        ("entry_spread", np.float64),
-        ("entry_impact", np.float64),
-        ("exit_spread", np.float64),
-        ("exit_impact", np.float64),
-        ("fees", np.float64),
-        ("borrow", np.float64),
-        ("dividends", np.float64),
-    ]
-)
-"""One round trip of a tranche in an asset, from flat to flat.
 
-Shares and values are positive sums over its entry and exit fills at reference prices; costs are
-positive, dividends signed.
-"""
+class SymbolChanges(NamedTuple):
+    """Changes of symbol in order of their row, shape (C,).
+
+    From `row` on a share of column `source` is `ratio` shares of column `target`.
+    """
+
+    row: npt.NDArray[np.int64]
+    source: npt.NDArray[np.int64]
+    target: npt.NDArray[np.int64]
+    ratio: npt.NDArray[np.float64]
+
+
+NO_CHANGES = SymbolChanges(
+    np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
+)
 
 
 class Market(NamedTuple):
     """Prices and facts of the simulated sessions, shape (R, N) unless said; NaN = not traded.
 
-    `dividend` and `half_spread_frac` may have shape (0, 0), meaning none. `adv_value[t]` is known
-    at the close of t. `delist_row` (N,) is the first row at which an asset is known to be delisted
-    (R or more = never), `terminal_return_frac` (N,) what it then pays relative to the last close.
+    All but open, close, can_trade and adv_value may have shape (0, 0), meaning none. `adv_value[t]`
+    is known at the close of t. `delist_row` (N,) is the first row at which an asset is known to be
+    delisted (R or more = never), `terminal_return_frac` (N,) what it then pays relative to the last
+    close. `impact_coef_bps` (stress included) and `participation_cap_frac` (infinity = no cap) are
+    rates of fills of session t, of a cost model; without them those of `Rules` hold. `fill` is the
+    price at which orders fill, none = the open. `split_ratio` is new shares per old share from the
+    open of t on. `borrow_bps_ann` (before stress) goes before the rate of `Rules`; `shortable[t]`
+    is known at the close of t.
     """
 
     open: npt.NDArray[np.float64]
@@ -129,10 +116,40 @@ class Market(NamedTuple):
     half_spread_frac: npt.NDArray[np.float64]
     delist_row: npt.NDArray[np.int64]
     terminal_return_frac: npt.NDArray[np.float64]
+    impact_coef_bps: npt.NDArray[np.float64] = _ABSENT
+    participation_cap_frac: npt.NDArray[np.float64] = _ABSENT
+    fill: npt.NDArray[np.float64] = _ABSENT
+    split_ratio: npt.NDArray[np.float64] = _ABSENT
+    borrow_bps_ann: npt.NDArray[np.float64] = _ABSENT
+    shortable: npt.NDArray[np.bool_] = _NO_MASK
+    changes: SymbolChanges = NO_CHANGES
+
+
+def market_reasons(market: Market, has_margin: bool) -> tuple[str, ...]:
+    """Names of the reasons that a run can give, by code.
+
+    Parameters
+    ----------
+    market : Market
+        Of the run.
+    has_margin : bool
+        Whether a margin may call.
+
+    Returns
+    -------
+    tuple of str
+        `REASONS`, and the others where the market or a margin may decide.
+    """
+    extra = has_margin or market.shortable.size > 0 or market.changes.row.size > 0
+    return MARKET_REASONS if extra else REASONS
 
 
 class Rules(NamedTuple):
-    """Assumptions of a run as plain numbers; see `CostProfile` and `BacktestConfig`."""
+    """Assumptions of a run as plain numbers; see `CostProfile`, `BacktestConfig`, `TradingRules`.
+
+    0 switches lots, the smallest order and the margin off. `borrow_multiplier` is the stress of a
+    fee that the market gives.
+    """
 
     initial_equity: float
     fee_bps: float
@@ -148,21 +165,62 @@ class Rules(NamedTuple):
     no_trade_band_frac: float
     halt_limit_sessions: int
     halt_return_frac: float
+    lot_shares: float = 0.0
+    min_notional: float = 0.0
+    maintenance_margin_frac: float = 0.0
+    same_bar: bool = False
+    borrow_multiplier: float = 1.0
+
+
+ORDER = np.dtype(
+    [
+        ("decision_row", np.int32),
+        ("row", np.int32),
+        ("asset", np.int32),
+        ("tranche", np.int16),
+        ("reason", np.int8),
+        ("status", np.int8),
+        ("ordered_shares", np.float64),
+        ("filled_shares", np.float64),
+        ("decision_price", np.float64),
+        ("reference_price", np.float64),
+        ("adv_value", np.float64),
+        ("fee", np.float64),
+        ("spread", np.float64),
+        ("impact", np.float64),
+    ]
+)
+"""One order: what was wanted, what became of it, what it cost (currency).
+
+Shares are signed. `decision_price` is the mark that the size came from, per share of the fill.
+"""
 
 
 class Book(NamedTuple):
-    """State between two sessions: shares (K, N), lots (K, N) and per-asset rows (N,)."""
+    """State between two sessions: shares (K, N) and per-asset rows (N,).
+
+    `held` lists the columns in which a tranche holds something, ascending, as many as `n_held[0]`;
+    `active` is a list for the orders of a tranche.
+    """
 
     shares: npt.NDArray[np.float64]
     net: npt.NDArray[np.float64]
     mark: npt.NDArray[np.float64]
     idle_sessions: npt.NDArray[np.int64]
-    order_shares: npt.NDArray[np.float64]
-    lots: npt.NDArray[np.void]
+    target: npt.NDArray[np.float64]
+    held: npt.NDArray[np.int64]
+    n_held: npt.NDArray[np.int64]
+    active: npt.NDArray[np.int64]
 
 
 class Run(NamedTuple):
-    """The named form of what `simulate` returns."""
+    """A finished run.
+
+    `daily` (R, C) holds `DAILY_COLUMNS`, row 0 the starting capital; `positions` (R, N) the signed
+    value of each net position after each close; `n_rows` the rows simulated, fewer than R when
+    equity fell to zero or below, which ends the run. `orders` are named columns in order of
+    execution, `trades` the closed round trips in order of closing, then those open at the end.
+    """
 
     daily: npt.NDArray[np.float64]
     positions: npt.NDArray[np.float64]
@@ -171,22 +229,29 @@ class Run(NamedTuple):
     trades: npt.NDArray[np.void]
 
 
-# The kernel is compiled per shape-free signature once and cached on disk. Its cache does not notice
-# an edit of the cost functions in the other module; the tests compare against their plain form.
-@njit(cache=True, nogil=True, error_model="numpy")
+class Simulated(NamedTuple):
+    """What the day loop leaves: `Run` without its round trips."""
+
+    daily: npt.NDArray[np.float64]
+    positions: npt.NDArray[np.float64]
+    n_rows: int
+    orders: npt.NDArray[np.void]
+
+
 def simulate(
     market: Market,
     weights: npt.NDArray[np.float64],
     tranche: npt.NDArray[np.int64],
     n_tranches: int,
     rules: Rules,
-) -> tuple[Any, ...]:
+    orders: npt.NDArray[np.void] | None = None,
+) -> Simulated:
     """Run the day loop.
 
     Parameters
     ----------
     market : Market
-        R sessions; row 0 is the first decision session, on which nothing fills.
+        R sessions; on row 0 nothing fills.
     weights : ndarray of float64, shape (R, N)
         Target weights of the tranche re-decided after the close of each row.
     tranche : ndarray of int64, shape (R,)
@@ -195,177 +260,287 @@ def simulate(
         Number of tranches K.
     rules : Rules
         Assumptions.
+    orders : ndarray of ORDER, optional
+        Places to write to, for instance those of an earlier run; the result refers to them.
 
     Returns
     -------
-    daily : ndarray, shape (R, C)
-        `DAILY_COLUMNS`; row 0 is the starting capital.
-    positions : ndarray, shape (R, N)
-        Market value of the net position after each close, currency, signed.
-    n_rows : int
-        Rows simulated: fewer than R when equity fell to zero or below, which ends the run.
-    orders : ndarray of ORDER
-        In order of execution.
-    trades : ndarray of LOT
-        Closed round trips in order of closing, then those open at the end.
+    Simulated
+        Daily matrix, positions, rows simulated and orders.
     """
     n_rows, n_assets = market.close.shape
     daily = np.zeros((n_rows, len(DAILY_COLUMNS)))
+    daily[0, [EQUITY, CASH]] = rules.initial_equity
     positions = np.zeros((n_rows, n_assets))
-    orders = np.empty(1024, ORDER)
-    trades = np.empty(1024, LOT)
-    counts = np.zeros(2, np.int64)
-    book = _empty_book(n_tranches, n_assets)
-    daily[0, EQUITY] = rules.initial_equity
-    daily[0, CASH] = rules.initial_equity
-    _mark(market, 0, book)
-    # Each order and each settled or flipped position writes at most one record per session.
-    most = n_assets * (n_tranches + 1)
-    last = n_rows
-    for t in range(1, n_rows):
-        decided, equity = tranche[t - 1], daily[t - 1, EQUITY]
-        _plan_orders(weights[t - 1], decided, n_tranches, rules, equity, book)
-        daily[t, CASH] = daily[t - 1, CASH]
-        orders = with_room(orders, counts[0], most)
-        trades = with_room(trades, counts[1], most)
-        _pay_income(market, t, rules, daily[t], book)
-        if decided >= 0:
-            _execute_orders(
-                market, t, decided, rules, equity, daily[t], book, orders, trades, counts
-            )
-        _settle_dead(market, t, rules, daily[t], book, orders, trades, counts)
-        _mark(market, t, book)
-        _charge_borrow(rules, daily[t], book)
-        _value(daily[t], book, positions[t])
-        if not daily[t, EQUITY] > 0.0:
-            last = t + 1
-            break
-    trades = with_room(trades, counts[1], most)
-    _close_open_lots(last - 1, book, trades, counts)
-    return daily, positions, last, orders[: counts[0]], trades[: counts[1]]
+    book = make_book(n_tranches, n_assets)
+    # An order and a settlement per tranche and asset and session, at most.
+    most = 2 * n_tranches * n_assets
+    if orders is None or orders.size < most:
+        # Places that are never written take no memory.
+        orders = np.empty(2 * int(np.count_nonzero(weights)) + most, ORDER)
+    decided = _Decided(_one_version(weights), _one_version(tranche))
+    t, used, last = 0, 0, 0
+    while not last:
+        t, used, last = _run_rows(
+            market, decided, rules, t, used, most, book, daily, positions, orders
+        )
+        if not last:
+            orders = _grown(orders, used)
+    return Simulated(daily, positions, last, orders[:used])
 
 
-@njit(cache=True, nogil=True)
-def _empty_book(n_tranches, n_assets):
+class _Decided(NamedTuple):
+    weights: npt.NDArray[np.float64]
+    tranche: npt.NDArray[np.int64]
+
+
+def _one_version(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A read-only view in C order, so that the compiler makes one version."""
+    view = np.ascontiguousarray(array).view()
+    view.setflags(write=False)
+    return view
+
+
+def make_book(n_tranches: int, n_assets: int) -> Book:
+    """Allocate the state of a run: nothing held, nothing marked.
+
+    Parameters
+    ----------
+    n_tranches, n_assets : int
+        K and N.
+
+    Returns
+    -------
+    Book
+        Zeros, marks NaN.
+    """
     return Book(
         np.zeros((n_tranches, n_assets)),
         np.zeros(n_assets),
         np.full(n_assets, np.nan),
         np.zeros(n_assets, np.int64),
         np.zeros(n_assets),
-        np.zeros((n_tranches, n_assets), LOT),
+        np.zeros(n_assets, np.int64),
+        np.zeros(1, np.int64),
+        np.zeros(n_assets, np.int64),
     )
 
 
-@njit(cache=True, nogil=True)
-def with_room(records, used, needed) -> npt.NDArray[np.void]:
-    """Return the records with at least `needed` free places, four times as many when full.
+def _grown(orders: npt.NDArray[np.void], used: int) -> npt.NDArray[np.void]:
+    wider = np.empty(2 * orders.size, ORDER)
+    wider[:used] = orders[:used]
+    return wider
 
-    Places that are never written take no memory; what is copied for growing does.
-    """
-    if used + needed <= records.size:
-        return records
-    grown = np.empty(max(4 * records.size, used + needed), records.dtype)
-    grown[:used] = records[:used]
-    return grown
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run_rows(market, decided, rules, start, used, most, book, daily, positions, orders):
+    """Simulate from a row until the end (last > 0), or until the orders have no room."""
+    n_rows = market.close.shape[0]
+    if start == 0:
+        _mark(market, 0, book)
+        start = 1
+    changes = market.changes
+    for t in range(start, n_rows):
+        if orders.size - used < most:
+            return t, used, 0
+        day, before = daily[t], daily[t - 1]
+        day[CASH] = before[CASH]
+        if not rules.same_bar and decided.tranche[t - 1] >= 0:
+            book.target[:] = decided.weights[t - 1]
+        apply_splits(market, t, book)
+        for c in range(changes.row.size):
+            if changes.row[c] == t:
+                apply_change(changes, c, book)
+                list_held(book)
+        _pay_income(market, t, rules, day, book)
+        if not rules.same_bar:
+            used = _trade_all(
+                market, t, t - 1, decided.tranche[t - 1], rules, before, day, book, orders, used
+            )
+            list_held(book)
+        used = _settle_dead(market, t, rules, day, book, orders, used)
+        _mark(market, t, book)
+        _charge_borrow(market, t, rules, day, book)
+        _value(day, book, positions[t])
+        if rules.same_bar and day[EQUITY] > 0.0:
+            book.target[:] = decided.weights[t]
+            used = _trade_all(market, t, t, decided.tranche[t], rules, day, day, book, orders, used)
+            list_held(book)
+            positions[t] = 0.0
+            _value(day, book, positions[t])
+        if not day[EQUITY] > 0.0:
+            return t + 1, used, t + 1
+    return n_rows, used, n_rows
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def apply_splits(market, t, book) -> None:
+    """Multiply shares and divide marks by the splits of a row."""
+    if market.split_ratio.size == 0:
+        return
+    shares, mark, ratio = book.shares, book.mark, market.split_ratio[t]
+    for i in range(ratio.size if count_other(ratio, 1.0) > 0 else 0):
+        if np.isfinite(ratio[i]) and ratio[i] != 1.0:
+            mark[i] /= ratio[i]
+            for k in range(shares.shape[0]):
+                shares[k, i] *= ratio[i]
+            sum_net(shares, book.net, i)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def apply_change(changes, c, book) -> None:
+    """Move mark, target and shares of a change of symbol."""
+    shares, mark, target = book.shares, book.mark, book.target
+    old, new, per_share = changes.source[c], changes.target[c], changes.ratio[c]
+    if not np.isfinite(mark[new]):
+        mark[new] = mark[old] / per_share
+    target[new] += target[old]
+    target[old] = 0.0
+    for k in range(shares.shape[0]):
+        shares[k, new] += shares[k, old] * per_share
+        shares[k, old] = 0.0
+    sum_net(shares, book.net, new)
+    sum_net(shares, book.net, old)
+
+
+@njit(cache=True, nogil=True)
+def list_held(book) -> None:
+    """List the columns in which a tranche holds something, also where tranches net to nothing."""
+    net, shares, held, n = book.net, book.shares, book.held, 0
+    n_tranches = shares.shape[0]
+    for i in range(net.size):
+        # Written always and kept by a sum, not by a branch that cannot be predicted.
+        held[n] = i
+        is_held = net[i] != 0.0
+        if n_tranches > 1 and not is_held:
+            for k in range(n_tranches):
+                is_held |= shares[k, i] != 0.0
+        n += is_held
+    book.n_held[0] = n
+
+
+@njit(cache=True, nogil=True)
+def count_other(values, usual) -> int:
+    """How many values are there and not the usual one; without a branch, so in vectors."""
+    n = 0
+    for i in range(values.size):
+        n += (values[i] == values[i]) & (values[i] != usual)
+    return n
 
 
 @njit(cache=True, nogil=True)
 def _mark(market, t, book):
-    close = market.close[t]
-    can_trade = market.can_trade[t]
+    close, can_trade = market.close[t], market.can_trade[t]
+    mark, idle_sessions = book.mark, book.idle_sessions
     for i in range(close.size):
-        if np.isfinite(close[i]):
-            book.mark[i] = close[i]
-        book.idle_sessions[i] = 0 if can_trade[i] else book.idle_sessions[i] + 1
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _plan_orders(target, k, n_tranches, rules, equity, book):
-    if k < 0:
-        return
-    for i in range(target.size):
-        held = book.shares[k, i]
-        book.order_shares[i] = 0.0
-        if target[i] == 0.0:
-            book.order_shares[i] = -held
-            continue
-        if not np.isfinite(book.mark[i]):
-            continue
-        wanted = target[i] * equity / n_tranches / book.mark[i]
-        change = wanted - held
-        is_resize = held * wanted > 0.0
-        if is_resize and abs(change) <= rules.no_trade_band_frac * abs(wanted):
-            continue
-        book.order_shares[i] = change
+        # A choice without a branch is compiled into vectors.
+        mark[i] = close[i] if np.isfinite(close[i]) else mark[i]
+        idle_sessions[i] = 0 if can_trade[i] else idle_sessions[i] + 1
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _pay_income(market, t, rules, day, book):
     day[INTEREST] = day[CASH] * rules.interest_bps_ann * BPS / rules.periods_per_year
-    if market.dividend.size > 0:
-        for i in range(book.net.size):
-            per_share = market.dividend[t, i]
-            if not np.isfinite(per_share) or per_share == 0.0:
-                continue
-            day[DIVIDENDS] += book.net[i] * per_share
-            for k in range(book.shares.shape[0]):
-                if book.shares[k, i] != 0.0:
-                    book.lots[k, i].dividends += book.shares[k, i] * per_share
+    if market.dividend.size > 0 and book.n_held[0] > 0:
+        per_share, net, held = market.dividend[t], book.net, book.held
+        for j in range(book.n_held[0] if count_other(per_share, 0.0) > 0 else 0):
+            i = held[j]
+            if np.isfinite(per_share[i]) and per_share[i] != 0.0:
+                day[DIVIDENDS] += net[i] * per_share[i]
     day[CASH] += day[INTEREST] + day[DIVIDENDS]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _execute_orders(market, t, k, rules, equity, day, book, orders, trades, counts):
+def _trade_all(market, t, d, k, rules, known, day, book, orders, used):
+    """Orders decided at the close of row d: all out on a margin call, else tranche k and recalls.
+
+    `known` is the account at that close.
+    """
+    equity = known[EQUITY]
+    called = equity < rules.maintenance_margin_frac * (known[LONG] + known[SHORT])
+    n_tranches = book.shares.shape[0]
+    if called:
+        book.target[:] = 0.0
+    for j in range(n_tranches):
+        if called or j == k:
+            reason = BY_CALL if called else BY_REBALANCE
+            used = _trade(market, t, d, j, reason, rules, equity, day, book, orders, used)
+        elif market.shortable.size > 0:
+            used = _trade(market, t, d, j, BY_NO_BORROW, rules, equity, day, book, orders, used)
+    return used
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _trade(market, t, d, k, reason, rules, equity, day, book, orders, used):
+    """Size and fill the orders of one tranche; of a recall only those of shorts without borrow."""
     # Arrays are taken out of their tuples once: inside the loop that would cost more than a fill.
-    opened, adv_value, can_trade = market.open, market.adv_value, market.can_trade
-    quoted = market.half_spread_frac
-    order_shares, shares, mark = book.order_shares, book.shares, book.mark
-    lots, net = book.lots, book.net
-    for i in range(order_shares.size):
-        ordered = order_shares[i]
+    price = market.close[t] if rules.same_bar else market.open[t]
+    if market.fill.size > 0:
+        price = market.fill[t]
+    can_trade, adv, mark, target = market.can_trade[t], market.adv_value[d], book.mark, book.target
+    shortable, active, has_mask = market.shortable, book.active, market.shortable.size > 0
+    quoted, coefs, caps = (
+        market.half_spread_frac, market.impact_coef_bps, market.participation_cap_frac,
+    )  # fmt: skip
+    every, net, shares, n_tranches = book.shares, book.net, book.shares[k], book.shares.shape[0]
+    cash, traded, sum_fees, sum_spread, sum_impact = (
+        day[CASH], day[TRADED], day[FEES], day[SPREAD], day[IMPACT],
+    )  # fmt: skip
+    for j in range(_list_active(shares, target, active)):
+        i = active[j]
+        held, weight, why = shares[i], target[i], reason
+        no_borrow = has_mask and not shortable[d, i]
+        if reason == BY_NO_BORROW:
+            if not (no_borrow and held < 0.0):
+                continue
+            weight = 0.0
+        elif no_borrow and weight < 0.0:
+            weight = 0.0
+            if held < 0.0:
+                why = BY_NO_BORROW
+        ordered = wanted_change(weight, held, mark[i], equity, n_tranches, rules)
         if ordered == 0.0:
             continue
-        order_shares[i] = 0.0
-        order = orders[counts[0]]
-        counts[0] += 1
-        start_order(order, t, k, i, ordered, adv_value[t - 1, i], mark[i])
-        spread = quoted[t, i] if quoted.size > 0 else np.nan
-        if fill_order(order, can_trade[t, i], spread, opened[t, i], rules, shares[k, i], day):
-            _book_fill(order, equity, shares, lots, net, trades, counts)
+        rates = fill_rates(quoted, coefs, caps, t, i, rules)
+        status, filled, fee, spread, impact = execute(
+            ordered, held, price[i], adv[i], can_trade[i], rates, rules
+        )
+        order = orders[used]
+        start_order(order, t, k, i, ordered, adv[i], mark[i])
+        order.decision_row = d
+        order.reason = why
+        order.status = status
+        order.filled_shares = filled
+        order.reference_price = price[i] if can_trade[i] else np.nan
+        order.fee = fee
+        order.spread = spread
+        order.impact = impact
+        used += 1
+        if filled == 0.0:
+            continue
+        cash -= filled * price[i] + fee + spread + impact
+        traded += abs(filled) * price[i]
+        sum_fees += fee
+        sum_spread += spread
+        sum_impact += impact
+        shares[i] = held + filled
+        if n_tranches == 1:
+            net[i] = shares[i]
+        else:
+            sum_net(every, net, i)
+    day[CASH], day[TRADED] = cash, traded
+    day[FEES], day[SPREAD], day[IMPACT] = sum_fees, sum_spread, sum_impact
+    return used
 
 
-@njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def fill_order(order, can_trade, quoted_half_spread, price, rules, held, day) -> bool:
-    """Fill an order at a price as far as bar and volume allow, charge its costs; say if it filled.
-
-    The order's own ``adv_value`` counts; `held` (shares) tells an order that opens or adds from one
-    that reduces. The quoted half-spread of the bar is charged where it is known (else NaN). Cash
-    and costs are booked on the day.
-    """
-    ordered = order.ordered_shares
-    adv = order.adv_value
-    limits = FillLimits(rules.participation_cap_frac, rules.min_fill_frac, rules.needs_adv)
-    order.status, fraction = decide_fill(ordered, price, adv, held, can_trade, limits)
-    if can_trade:
-        order.reference_price = price
-    if fraction <= 0.0:
-        return False
-    filled = ordered * fraction
-    traded = abs(filled) * price
-    half_spread = rules.half_spread_frac
-    if np.isfinite(quoted_half_spread):
-        half_spread = quoted_half_spread * rules.spread_multiplier
-    order.filled_shares = filled
-    order.fee = fee_cost(traded, rules.fee_bps)
-    order.spread = spread_cost(traded, half_spread)
-    order.impact = impact_cost(traded, adv, rules.impact_coef_bps)
-    day[CASH] -= filled * price + order.fee + order.spread + order.impact
-    day[TRADED] += traded
-    day[FEES] += order.fee
-    day[SPREAD] += order.spread
-    day[IMPACT] += order.impact
-    return True
+@njit(cache=True, nogil=True)
+def _list_active(shares, target, active):
+    """List the columns of a tranche that hold or want something; say how many."""
+    n = 0
+    for i in range(shares.size):
+        active[n] = i
+        n += (shares[i] != 0.0) | (target[i] != 0.0)
+    return n
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -387,85 +562,72 @@ def start_order(order, t, k, i, ordered, adv, mark) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _book_fill(order, equity, shares, lots, net, trades, counts):
-    """Move shares; split the fill into the part that closes a lot and the part that opens one."""
-    k = order.tranche
-    i = order.asset
-    held = shares[k, i]
-    filled = order.filled_shares
-    after = held + filled
-    closing = 0.0
-    if held * filled < 0.0:
-        closing = min(abs(held), abs(filled))
-        part = closing / abs(filled)
-        lot = lots[k, i]
-        lot.exit_shares += closing
-        lot.exit_value += closing * order.reference_price
-        lot.exit_decision_value += closing * order.decision_price
-        lot.exit_spread += order.spread * part
-        lot.exit_impact += order.impact * part
-        lot.fees += order.fee * part
-        if after * held <= 0.0:
-            _emit(lot, order.row, order.reason, trades, counts)
-    opening = abs(filled) - closing
-    if opening > 0.0 and after != 0.0:
-        _open_or_add(order, opening, equity, 1 if after > 0.0 else -1, lots[k, i])
-    shares[k, i] = after
-    _sum_net(shares, net, i)
+def wanted_change(weight, held, mark, equity, n_tranches, rules) -> float:
+    """Shares to trade towards a weight; 0 where nothing is to be done.
+
+    By the convention of `execution.orders.OrderRules`: rounded towards no trade to whole lots, left
+    out below the smallest order; an order that closes a position is neither.
+    """
+    if weight == 0.0:
+        return -held
+    if not np.isfinite(mark):
+        return 0.0
+    wanted = weight * equity / n_tranches / mark
+    change = wanted - held
+    if held * wanted > 0.0 and abs(change) <= rules.no_trade_band_frac * abs(wanted):
+        return 0.0
+    if rules.lot_shares > 0.0:
+        change = np.trunc(change / rules.lot_shares) * rules.lot_shares
+    if abs(change) * mark < rules.min_notional:
+        return 0.0
+    return change
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
-def _open_or_add(order, opening, equity, side, lot):
-    part = opening / abs(order.filled_shares)
-    value = opening * order.reference_price
-    if lot.side == 0:
-        lot.asset = order.asset
-        lot.tranche = order.tranche
-        lot.side = side
-        lot.decision_row = order.decision_row
-        lot.entry_row = order.row
-        lot.equity_at_decision = equity
-        lot.first_value = value
-    # Of an order that also closed the old side, only the rest was meant to open this one.
-    lot.ordered_shares += abs(order.ordered_shares) - (abs(order.filled_shares) - opening)
-    lot.entry_shares += opening
-    lot.entry_value += value
-    lot.entry_decision_value += opening * order.decision_price
-    lot.entry_spread += order.spread * part
-    lot.entry_impact += order.impact * part
-    lot.fees += order.fee * part
+def fill_rates(quoted, coefs, caps, t, i, rules) -> FillRates:
+    """Rates of a fill of asset i in session t: the market's where it has them, else the rules'.
+
+    A half-spread of NaN counts as absent.
+    """
+    half_spread = rules.half_spread_frac
+    if quoted.size > 0 and np.isfinite(quoted[t, i]):
+        half_spread = quoted[t, i] * rules.spread_multiplier
+    return FillRates(
+        half_spread,
+        coefs[t, i] if coefs.size > 0 else rules.impact_coef_bps,
+        caps[t, i] if caps.size > 0 else rules.participation_cap_frac,
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def execute(ordered, held, price, adv, can_trade, rates, rules) -> tuple[Any, ...]:
+    """Fill an order as far as bar and volume allow: status, shares, fee, spread and impact.
+
+    `held` (shares) tells an order that opens or adds from one that reduces. What the cap leaves of
+    an order is cut to whole lots.
+    """
+    limits = FillLimits(rates.participation_cap_frac, rules.min_fill_frac, rules.needs_adv)
+    status, fraction = decide_fill(ordered, price, adv, held, can_trade, limits)
+    if fraction <= 0.0:
+        return status, 0.0, 0.0, 0.0, 0.0
+    filled = ordered * fraction
+    if rules.lot_shares > 0.0 and status != FILLED:
+        filled = np.trunc(filled / rules.lot_shares) * rules.lot_shares
+        if filled == 0.0:
+            return BELOW_MIN_FILL, 0.0, 0.0, 0.0, 0.0
+    traded = abs(filled) * price
+    fee = fee_cost(traded, rules.fee_bps)
+    spread = spread_cost(traded, rates.half_spread_frac)
+    return status, filled, fee, spread, impact_cost(traded, adv, rates.impact_coef_bps)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _sum_net(shares, net, i):
+def sum_net(shares, net, i) -> None:
+    """Net an asset's shares over the tranches."""
     total = 0.0
     for k in range(shares.shape[0]):
         total += shares[k, i]
     net[i] = total
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _emit(lot, row, reason, trades, counts):
-    """Write a closed lot to the trade records and clear it."""
-    lot.exit_row = row
-    lot.exit_reason = reason
-    trades[counts[1]] = lot
-    counts[1] += 1
-    lot.side = 0
-    lot.ordered_shares = 0.0
-    lot.entry_shares = 0.0
-    lot.entry_value = 0.0
-    lot.entry_decision_value = 0.0
-    lot.exit_shares = 0.0
-    lot.exit_value = 0.0
-    lot.exit_decision_value = 0.0
-    lot.entry_spread = 0.0
-    lot.entry_impact = 0.0
-    lot.exit_spread = 0.0
-    lot.exit_impact = 0.0
-    lot.fees = 0.0
-    lot.borrow = 0.0
-    lot.dividends = 0.0
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -484,77 +646,81 @@ def settlement(market, t, i, rules, mark, idle_sessions) -> tuple[int, float]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _settle_dead(market, t, rules, day, book, orders, trades, counts):
+def _settle_dead(market, t, rules, day, book, orders, used):
     """Close, without trading costs, positions of assets that will not trade again."""
-    for i in range(book.net.size):
-        if market.can_trade[t, i] or not np.any(book.shares[:, i]):
+    can_trade, shares, mark, net = market.can_trade[t], book.shares, book.mark, book.net
+    held_columns, n_used = book.held, used
+    n_tranches = shares.shape[0]
+    for j in range(book.n_held[0]):
+        i = held_columns[j]
+        if can_trade[i]:
             continue
-        idle_sessions = book.idle_sessions[i] + 1
-        reason, price = settlement(market, t, i, rules, book.mark[i], idle_sessions)
+        reason, price = settlement(market, t, i, rules, mark[i], book.idle_sessions[i] + 1)
         if reason < 0:
             continue
-        for k in range(book.shares.shape[0]):
-            held = book.shares[k, i]
+        for k in range(n_tranches):
+            held = shares[k, i]
             if held == 0.0:
                 continue
-            order = orders[counts[0]]
-            counts[0] += 1
-            start_order(order, t, k, i, -held, np.nan, book.mark[i])
+            order = orders[used]
+            start_order(order, t, k, i, -held, np.nan, mark[i])
             order.reason = reason
             order.status = FILLED
             order.filled_shares = -held
             order.reference_price = price
+            used += 1
             day[CASH] += held * price
-            day[SETTLEMENT] += held * (price - book.mark[i])
-            _book_fill(order, 0.0, book.shares, book.lots, book.net, trades, counts)
+            day[SETTLEMENT] += held * (price - mark[i])
+            shares[k, i] = 0.0
+            sum_net(shares, net, i)
+    if used > n_used:
+        list_held(book)
+    return used
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def borrow_fee(rates, t, i, rules, short_value) -> float:
+    """Fee of a session on a short position, at the market's rate where it has one.
+
+    `rates` is `Market.borrow_bps_ann`, taken out before the loop: an array in a tuple is counted
+    at every use.
+    """
+    rate = rules.borrow_bps_ann
+    if rates.size > 0 and np.isfinite(rates[t, i]):
+        rate = rates[t, i] * rules.borrow_multiplier
+    return borrow_cost(short_value, rate, rules.periods_per_year)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _charge_borrow(rules, day, book):
-    """Charge the net short value of each asset and share the fee among its short tranches."""
-    if rules.borrow_bps_ann == 0.0:
+def _charge_borrow(market, t, rules, day, book):
+    """Charge the net short value of each asset."""
+    rates = market.borrow_bps_ann
+    if rules.borrow_bps_ann == 0.0 and rates.size == 0:
         return
-    for i in range(book.net.size):
-        if not book.net[i] < 0.0:
-            continue
-        short_value = -book.net[i] * book.mark[i]
-        fee = borrow_cost(short_value, rules.borrow_bps_ann, rules.periods_per_year)
-        day[BORROW] += fee
-        gross_short = 0.0
-        for k in range(book.shares.shape[0]):
-            gross_short += max(0.0, -book.shares[k, i])
-        for k in range(book.shares.shape[0]):
-            if book.shares[k, i] < 0.0:
-                book.lots[k, i].borrow += fee * -book.shares[k, i] / gross_short
-    day[CASH] -= day[BORROW]
+    net, mark, held, total = book.net, book.mark, book.held, day[BORROW]
+    for j in range(book.n_held[0]):
+        i = held[j]
+        if net[i] < 0.0:
+            total += borrow_fee(rates, t, i, rules, -net[i] * mark[i])
+    day[BORROW] = total
+    day[CASH] -= total
 
 
 @njit(cache=True, nogil=True)
 def _value(day, book, position_values):
-    for i in range(book.net.size):
-        if book.net[i] == 0.0:
+    net, mark, held = book.net, book.mark, book.held
+    long, short, n_long, n_short = 0.0, 0.0, 0.0, 0.0
+    for j in range(book.n_held[0]):
+        i = held[j]
+        if net[i] == 0.0:
             continue
-        value = book.net[i] * book.mark[i]
+        value = net[i] * mark[i]
         position_values[i] = value
         if value > 0.0:
-            day[LONG] += value
-            day[N_LONG] += 1.0
+            long += value
+            n_long += 1.0
         else:
-            day[SHORT] -= value
-            day[N_SHORT] += 1.0
-    day[EQUITY] = day[CASH] + day[LONG] - day[SHORT]
-
-
-@njit(cache=True, nogil=True)
-def _close_open_lots(row, book, trades, counts):
-    """Write what is still held at the end as trades at the last close, without exit costs."""
-    for k in range(book.shares.shape[0]):
-        for i in range(book.shares.shape[1]):
-            held = abs(book.shares[k, i])
-            if held == 0.0:
-                continue
-            lot = book.lots[k, i]
-            lot.exit_shares += held
-            lot.exit_value += held * book.mark[i]
-            lot.exit_decision_value += held * book.mark[i]
-            _emit(lot, row, BY_END, trades, counts)
+            short -= value
+            n_short += 1.0
+    day[LONG], day[SHORT], day[N_LONG], day[N_SHORT] = long, short, n_long, n_short
+    day[EQUITY] = day[CASH] + long - short

@@ -13,8 +13,8 @@ confidence therefore let as many names through as they do for the strategy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,9 @@ from scipy.signal import lfilter
 from quant_engine.backtest.config import BacktestConfig
 from quant_engine.backtest.simulation import Simulation, compared_figures
 from quant_engine.core.arrays import FloatMatrix
-from quant_engine.core.errors import ConfigError, EmptyDataError
+from quant_engine.core.errors import ConfigError, DataError, EmptyDataError
+from quant_engine.core.executor import Executor, SerialExecutor, SharedArrays
+from quant_engine.core.panel import GroupTable, Panel, PriceBasis, TimeAxis
 from quant_engine.core.progress import SILENT, Progress
 
 NullKind = Literal["shuffled", "random_entry", "always_long"]
@@ -76,6 +78,7 @@ def null_baselines(
     n_draws: int,
     seed: int,
     progress: Progress = SILENT,
+    executor: Executor | None = None,
 ) -> NullBaselines:
     """Simulate books without an opinion, with all costs.
 
@@ -89,6 +92,8 @@ def null_baselines(
         Seed of the generator; draw i does not depend on `n_draws`.
     progress : Progress
         Listener.
+    executor : Executor, optional
+        Where draws are simulated; serial by default. Results are the same bits on each.
 
     Returns
     -------
@@ -111,18 +116,113 @@ def null_baselines(
         )
     order = ScoreOrder.of(simulation.scores)
     wanted = float(simulation.run().summary["turnover_ann"] or 0.0)
-    rows = []
+    kinds: tuple[NullKind, ...] = ("shuffled", "random_entry")
     with progress.stage("null baselines", 2 * n_draws + 1) as stage:
         persistence = _calibrated(simulation, order, wanted, seed)
-        for kind, rho in (("shuffled", 0.0), ("random_entry", persistence)):
-            for draw in range(n_draws):
-                scores = order.drawn(rho, _generator(seed, kind, draw))
-                figures = compared_figures(simulation.run(scores=scores))
-                rows.append({"kind": kind, "draw": draw, **figures})
-                stage.advance()
+        rho = {"shuffled": 0.0, "random_entry": persistence}
+        work = [(kind, draw) for kind in kinds for draw in range(n_draws)]
+        world = _World.of(simulation, order)
+        figures = (executor or SerialExecutor()).map(
+            _drawn_figures,
+            [(world, rho[kind], (seed, kind, draw)) for kind, draw in work],
+            shared=_shared(simulation.panel, order),
+            on_done=stage.advance,
+        )
+        rows: list[dict[str, Any]] = [
+            {"kind": kind, "draw": draw, **found}
+            for (kind, draw), found in zip(work, figures, strict=True)
+        ]
         rows.append({"kind": "always_long", "draw": 0, **_always_long(simulation)})
         stage.advance()
     return NullBaselines(pd.DataFrame(rows), persistence)
+
+
+@dataclass(frozen=True)
+class _World:
+    """A simulation without its arrays, to be handed to a worker beside them."""
+
+    time: TimeAxis
+    asset_ids: tuple[str, ...]
+    categories: dict[str, tuple[str, ...]]
+    price_basis: PriceBasis
+    named: pd.Index
+    value_names: tuple[str, ...]
+    others: dict[str, Any]
+
+    @classmethod
+    def of(cls, simulation: Simulation, order: ScoreOrder) -> _World:
+        panel, apart = simulation.panel, ("scores", "panel")
+        kept = (one.name for one in fields(simulation) if one.name not in apart)
+        return cls(
+            panel.time,
+            panel.asset_ids,
+            {name: table.categories for name, table in panel.groups.items()},
+            panel.price_basis,
+            order.assets,
+            tuple(str(name) for name in order.values.columns if name != "date"),
+            {name: getattr(simulation, name) for name in kept},
+        )
+
+    def panel(self, shared: SharedArrays) -> Panel:
+        """The market, from shared arrays."""
+
+        def part(kind: str) -> dict[str, npt.NDArray[Any]]:
+            start = f"{kind} "
+            return {
+                name.removeprefix(start): values
+                for name, values in shared.items()
+                if name.startswith(start)
+            }
+
+        groups = {
+            name: GroupTable(codes, self.categories[name]) for name, codes in part("group").items()
+        }
+        return Panel(
+            self.time, self.asset_ids, part("field"), part("mask"), groups, self.price_basis
+        )
+
+    def order(self, shared: SharedArrays) -> ScoreOrder:
+        """The sorted scores, from shared arrays."""
+        values = {name: shared[f"value {name}"] for name in self.value_names}
+        dates = shared["dates"].view("datetime64[us]")
+        frame = pd.DataFrame({"date": dates, **values}, copy=False)
+        return ScoreOrder(frame, shared["session"], shared["asset"], self.named)
+
+
+def _shared(panel: Panel, order: ScoreOrder) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of a market and of sorted scores, by kind and name."""
+    dates = order.values["date"].to_numpy().astype("datetime64[us]").view(np.int64)
+    values = order.values.drop(columns="date")
+    return {
+        **{f"field {name}": array for name, array in panel.fields.items()},
+        **{f"mask {name}": array for name, array in panel.masks.items()},
+        **{f"group {name}": table.codes for name, table in panel.groups.items()},
+        **{f"value {name}": values[name].to_numpy(dtype=np.float64) for name in values.columns},
+        "dates": dates,
+        "session": order.session,
+        "asset": order.asset,
+    }
+
+
+def _drawn_figures(
+    shared: SharedArrays, item: tuple[_World, float, tuple[int, str, int]]
+) -> dict[str, float]:
+    """Figures of one draw, in whichever process."""
+    world, persistence, drawn = item
+    order = world.order(shared)
+    simulation = Simulation(scores=order.values, panel=world.panel(shared), **world.others)
+    scores = _handed_out(simulation, order, persistence, _generator(*drawn))
+    return compared_figures(simulation.run(scores=scores))
+
+
+def _handed_out(
+    simulation: Simulation, order: ScoreOrder, persistence: float, rng: np.random.Generator
+) -> pd.DataFrame | FloatMatrix:
+    """One draw in the form that is parsed fastest: wide where nothing but scores is read."""
+    config = simulation.config
+    if config.min_confidence is None and config.min_expected_return_frac is None:
+        return order.wide(persistence, rng, simulation.panel)
+    return order.drawn(persistence, rng)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,11 +302,52 @@ class ScoreOrder:
         >>> sorted(drawn["score"]), sorted(drawn["asset_id"])
         ([1.0, 2.0, 3.0], ['A', 'B', 'C'])
         """
+        return self.values.assign(asset_id=self.assets.take(self._places(persistence, rng)))
+
+    def wide(self, persistence: float, rng: np.random.Generator, panel: Panel) -> FloatMatrix:
+        """Hand the scores alone out in the same random order, on the axes of a panel.
+
+        Parameters
+        ----------
+        persistence : float
+            As for :meth:`drawn`.
+        rng : Generator
+            Source of the draws; the same one gives the same order.
+        panel : Panel
+            Its sessions and assets hold all of the scores.
+
+        Returns
+        -------
+        ndarray of float64, shape (T, N)
+            NaN = no score.
+
+        Raises
+        ------
+        DataError
+            A date or an asset that the panel lacks.
+        """
+        # Values and sessions are both in order of the date, so each date is looked up once.
+        first = np.flatnonzero(np.diff(self.session, prepend=-1))
+        dates = pd.DatetimeIndex(self.values["date"].to_numpy()[first])
+        rows = panel.time.index.get_indexer(dates)
+        columns = pd.Index(panel.asset_ids).get_indexer(self.assets.astype("str"))
+        if (rows < 0).any() or (columns < 0).any():
+            raise DataError(
+                "scores",
+                wanted="sessions and assets of the panel",
+                got=f"{int((rows < 0).sum())} other dates, {int((columns < 0).sum())} other assets",
+                hint="Build scores and prices on the same axes.",
+            )
+        out = np.full(panel.shape, np.nan)
+        out[rows[self.session], columns[self._places(persistence, rng)]] = self.values["score"]
+        return out
+
+    def _places(self, persistence: float, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Asset that gets each of the sorted values."""
         series = autoregressive(
             (int(self.session[-1]) + 1, len(self.assets)), persistence=persistence, rng=rng
         )
-        place = np.lexsort((series[self.session, self.asset], self.session))
-        return self.values.assign(asset_id=self.assets.take(self.asset[place]))
+        return self.asset[np.lexsort((series[self.session, self.asset], self.session))]
 
 
 def autoregressive(
@@ -260,7 +401,7 @@ def _calibrated(simulation: Simulation, order: ScoreOrder, wanted: float, seed: 
 
     def excess(half_life: float) -> float:
         rho = min(0.5 ** (1.0 / half_life), MAX_PERSISTENCE)
-        scores = order.drawn(rho, _generator(seed, "calibration", 0))
+        scores = _handed_out(simulation, order, rho, _generator(seed, "calibration", 0))
         found = float(simulation.run(scores=scores).summary["turnover_ann"] or 0.0)
         return found / wanted - 1.0 if wanted > 0.0 else 0.0
 
@@ -292,7 +433,9 @@ def _always_long(simulation: Simulation) -> dict[str, float]:
     )
     scores = simulation.scores[["date", "asset_id", "score"]].copy()
     scores["score"] = np.where(np.isfinite(scores["score"].to_numpy(dtype=np.float64)), 1.0, np.nan)
-    return compared_figures(simulation.run(scores=scores, config=everything))
+    # Rules hold few names at a time: whoever has no opinion and is always long holds all of them.
+    by_weights = replace(simulation, rules=None)
+    return compared_figures(by_weights.run(scores=scores, config=everything))
 
 
 def _generator(seed: int, kind: str, draw: int) -> np.random.Generator:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from quant_engine.backtest.config import BacktestConfig
+from quant_engine.backtest.kernel import BY_DELISTING, BY_HALT, REASONS
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.hashing import finite_or_none
 from quant_engine.core.regimes import RegimeLabel
@@ -33,6 +34,9 @@ from quant_engine.stats.metrics import (
 
 COST_COLUMNS = ("cost_fees", "cost_spread", "cost_impact", "cost_borrow")
 SESSION_METHOD = "session_agg_v1"
+
+SETTLEMENTS = tuple(REASONS[code] for code in (BY_DELISTING, BY_HALT))
+"""Reasons of rows of the order table that nobody ordered."""
 
 Metrics: TypeAlias = dict[str, float | int | str | None]
 """Flat named numbers and texts; None = does not exist."""
@@ -231,13 +235,14 @@ def _trade_metrics(trades: pd.DataFrame, years: float) -> Metrics:
 
 
 def _order_metrics(orders: pd.DataFrame) -> Metrics:
-    sent = (orders["reason"] == "rebalance").to_numpy()
+    sent = ~orders["reason"].isin(SETTLEMENTS).to_numpy()
     share = orders["participation_frac"].to_numpy()[sent]
     value = orders["traded_value"].to_numpy()[sent]
     known = share[np.isfinite(share)]
     statuses = orders["status"][sent].value_counts(sort=False)
     return {
         "n_orders": int(sent.sum()),
+        "n_unfilled_orders": int((orders["filled_shares"].to_numpy()[sent] == 0.0).sum()),
         **{f"n_orders_{name}": int(n) for name, n in statuses.items()},
         "avg_participation": known_mean(known),
         "max_participation": float(known.max()) if known.size else None,

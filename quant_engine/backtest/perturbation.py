@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from quant_engine.backtest.config import BacktestConfig
 from quant_engine.backtest.portfolio import PortfolioConfig
+from quant_engine.backtest.rules import RuleConfig
 from quant_engine.core.errors import ConfigError
 from quant_engine.core.specs import build_config
 
 SIZE_FACTORS = (0.5, 2.0)
 HOLDING_FACTORS = (0.5, 2.0)
+ENTRY_FACTORS = (0.8, 1.2)
+FRACTIONS = ("hard_stop_frac", "trailing_stop_frac")
+STOP_DISTANCES = (*FRACTIONS, "atr_stop_multiple", "trailing_atr_multiple")
 
 
 def neighbouring_books(
@@ -73,6 +77,68 @@ def neighbouring_books(
         )
         for name, change in changes.items()
         if {**book.content(), **change} != book.content()
+    }
+
+
+def neighbouring_rules(
+    rules: RuleConfig,
+    *,
+    size_factors: tuple[float, ...] = SIZE_FACTORS,
+    holding_factors: tuple[float, ...] = HOLDING_FACTORS,
+) -> dict[str, RuleConfig]:
+    """Rules that differ in one setting: names held, least score, holding period or stop distances.
+
+    Parameters
+    ----------
+    rules : RuleConfig
+        The rules.
+    size_factors : tuple of float
+        Factors on the number of names; their sizes change so that the sum stays.
+    holding_factors : tuple of float
+        Factors on the holding period, rounded to sessions, at least 1, and on every stop distance.
+
+    Returns
+    -------
+    dict of str to RuleConfig
+        By a name that says what differs; a factor that changes nothing gives no variant.
+
+    Raises
+    ------
+    ConfigError
+        A factor that is not positive.
+
+    Examples
+    --------
+    >>> sorted(neighbouring_rules(RuleConfig()))
+    ['10 names', '40 names', 'entry from 0.004', 'entry from 0.006', 'holding 20', 'holding 5']
+    """
+    factors = (*size_factors, *holding_factors)
+    if any(factor <= 0.0 for factor in factors):
+        raise ConfigError("factors", wanted="more than 0", got=factors, hint="Use (0.5, 2).")
+    changes: dict[str, dict[str, object]] = {}
+    for factor in size_factors:
+        names = max(1, round(rules.max_positions * factor))
+        size = rules.position_frac * rules.max_positions / names
+        changes[f"{names} names"] = {"max_positions": names, "position_frac": size}
+    for factor in ENTRY_FACTORS:
+        least = rules.entry_min * factor
+        changes[f"entry from {least:g}"] = {"entry_min": least}
+    for factor in holding_factors:
+        if rules.holding_sessions is not None:
+            sessions = max(1, int(rules.holding_sessions * factor))
+            changes[f"holding {sessions}"] = {"holding_sessions": sessions}
+        wider = {
+            name: getattr(rules, name) * factor
+            for name in STOP_DISTANCES
+            if getattr(rules, name) is not None
+        }
+        if wider and all(wider.get(name, 0.0) < 1.0 for name in FRACTIONS):
+            changes[f"stops x{factor:g}"] = dict(wider)
+    content = rules.content()
+    return {
+        name: build_config(RuleConfig, {**content, **change}, where=f"variant {name}")
+        for name, change in changes.items()
+        if {**content, **change} != content
     }
 
 

@@ -191,7 +191,8 @@ def target_weights(
     factor = np.ones(len(values)) if size_multiplier is None else size_multiplier
     # NaN sorts last, so the usable names are the head of each row. Ties are put right below: the
     # default sort is several times faster than a stable one and leaves their order open.
-    best_first = np.argsort(np.where(usable, -ranked, np.nan), axis=1)
+    decided = np.flatnonzero(tranche != NO_DECISION)
+    best_first = np.argsort(np.where(usable[decided], -ranked[decided], np.nan), axis=1)
     weights = _weights_kernel(
         ranked, best_first, (long_ok, short_ok), tranche, np.asarray(factor, np.float64),
         _shape_of(config),
@@ -311,11 +312,13 @@ def _weights_kernel(scores, best_first, sides_ok, tranche, multiplier, shape):
     side_held = np.zeros((n_tranches, n_assets), np.int8)
     picks = np.empty(n_assets, np.int64)
     picked = np.zeros(n_assets, np.bool_)
+    n_decided = 0
     for t in range(n_rows):
         k = tranche[t]
         if k < 0:
             continue
-        order = best_first[t]
+        order = best_first[n_decided]
+        n_decided += 1
         n = 0
         while n < n_assets:
             i = order[n]

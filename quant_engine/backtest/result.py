@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from numba import njit
 from pandas.api.extensions import ExtensionArray
 
 from quant_engine.backtest.config import BacktestConfig
@@ -101,6 +102,9 @@ ORDER_COLUMNS = (
     "cost_spread",
     "cost_impact",
 )
+
+
+_ORDER_NUMBERS = ORDER_COLUMNS[ORDER_COLUMNS.index("ordered_shares") :]
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,7 +288,7 @@ def trades_frame(run: Run, context: RunContext) -> pd.DataFrame:
 
 
 def _trade_signals(lot: npt.NDArray[np.void], context: RunContext) -> dict[str, Any]:
-    where = (lot["decision_row"], lot["asset"])
+    where = (lot["decision_row"], lot["decided_asset"])
     signals = context.signals
     score, expected, confidence = signals.score, signals.expected_return_frac, signals.confidence
     return {
@@ -342,37 +346,45 @@ def orders_frame(run: Run, context: RunContext) -> pd.DataFrame:
         session (the settlement price of a delisting), NaN where the asset did not trade;
         ``fill_price`` includes half-spread and impact, NaN where nothing filled.
     """
-    order = run.orders
-    filled, ordered = order["filled_shares"], order["ordered_shares"]
-    reference = order["reference_price"]
-    traded = np.where(filled == 0.0, 0.0, np.abs(filled) * reference)
-    cost = order["spread"] + order["impact"]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        fill_price = np.where(filled == 0.0, np.nan, reference + cost / filled)
-        participation = traded / order["adv_value"]
+    codes, numbers = _order_columns(run.orders)
+    decided, filled, asset, tranche, side, reason, status = codes
     sessions = context.sessions
     values = {
-        "decision_session": sessions[order["decision_row"]],
-        "session": sessions[order["row"]],
-        "asset_id": _asset_names(context.panel, order["asset"]),
-        "tranche": order["tranche"],
-        "side": _names(("sell", "buy"), (ordered > 0.0).astype(np.int64)),
-        "reason": _names(context.reasons, order["reason"]),
-        "status": _names(context.statuses, order["status"]),
-        "ordered_shares": ordered,
-        "filled_shares": filled,
-        "fill_ratio": filled / ordered,
-        "decision_price": order["decision_price"],
-        "reference_price": reference,
-        "fill_price": fill_price,
-        "traded_value": traded,
-        "adv_value": order["adv_value"],
-        "participation_frac": participation,
-        "cost_fees": order["fee"],
-        "cost_spread": order["spread"],
-        "cost_impact": order["impact"],
+        "decision_session": sessions[decided],
+        "session": sessions[filled],
+        "asset_id": _asset_names(context.panel, asset),
+        "tranche": tranche,
+        "side": _names(("sell", "buy"), side),
+        "reason": _names(context.reasons, reason),
+        "status": _names(context.statuses, status),
+        **dict(zip(_ORDER_NUMBERS, numbers, strict=True)),
     }
     return _records_frame(values, ORDER_COLUMNS)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _order_columns(orders):  # noqa: ANN001 -- compiled
+    """Columns of codes (7, n) and of numbers (12, n), in one pass over the records."""
+    codes = np.empty((7, orders.size), np.int64)
+    numbers = np.empty((len(_ORDER_NUMBERS), orders.size))
+    for j in range(orders.size):
+        order = orders[j]
+        ordered, filled, reference = (
+            order.ordered_shares, order.filled_shares, order.reference_price,
+        )  # fmt: skip
+        traded = 0.0 if filled == 0.0 else abs(filled) * reference
+        codes[0, j], codes[1, j], codes[2, j] = order.decision_row, order.row, order.asset
+        codes[3, j], codes[4, j] = order.tranche, ordered > 0.0
+        codes[5, j], codes[6, j] = order.reason, order.status
+        numbers[0, j], numbers[1, j], numbers[2, j] = ordered, filled, filled / ordered
+        numbers[3, j], numbers[4, j] = order.decision_price, reference
+        numbers[5, j] = np.nan
+        if filled != 0.0:
+            numbers[5, j] = reference + (order.spread + order.impact) / filled
+        numbers[6, j], numbers[7, j] = traded, order.adv_value
+        numbers[8, j] = traded / order.adv_value
+        numbers[9, j], numbers[10, j], numbers[11, j] = order.fee, order.spread, order.impact
+    return codes, numbers
 
 
 def weights_panel(run: Run, context: RunContext) -> Panel:

@@ -30,6 +30,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from quant_engine.backtest.config import check_same_bar
 from quant_engine.core.config import FrozenConfig
 
 __all__ = ["RuleConfig"]
@@ -91,7 +92,7 @@ class RuleConfig(FrozenConfig):
         Margin call: equity below this fraction of the positions' gross value at a close orders
         every position out, and nothing is opened at that close.
     fill : {"next_open", "next_close", "next_vwap_proxy"}
-        Where orders fill, see the module.
+        Where orders fill, see the module. That of `BacktestConfig` is of target weights.
     unsafe_same_bar : bool
         Fill at the close of the very bar that decided. A daily signal computed from that close
         could not have traded there; needs ``fill="next_close"``.
@@ -150,20 +151,19 @@ class RuleConfig(FrozenConfig):
         return self.atr_stop_multiple is not None or self.trailing_atr_multiple is not None
 
     @property
+    def rests_orders(self) -> bool:
+        """Whether stops or a target rest in the market while a position is held."""
+        levels = (self.hard_stop_frac, self.trailing_stop_frac, self.profit_target_frac)
+        return self.needs_atr or any(level is not None for level in levels)
+
+    @property
     def needs_range(self) -> bool:
         """Whether a bar's high and low decide something."""
-        stops = (self.hard_stop_frac, self.trailing_stop_frac, self.profit_target_frac)
-        return (
-            self.needs_atr
-            or any(rule is not None for rule in stops)
-            or self.fill == "next_vwap_proxy"
-        )
+        return self.rests_orders or self.fill == "next_vwap_proxy"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if self.unsafe_same_bar and self.fill != "next_close":
-            raise ValueError("unsafe_same_bar fills at the close of the deciding bar; "
-                             "state fill='next_close' with it")  # fmt: skip
+        check_same_bar(self.fill, unsafe_same_bar=self.unsafe_same_bar)
         if self.stop_regime_factor is not None and min(self.stop_regime_factor) <= 0.0:
             raise ValueError("stop_regime_factor must be above 0")
         if self.entry_regimes is not None and not set(self.entry_regimes) <= {-1, 0, 1, 2, 3}:

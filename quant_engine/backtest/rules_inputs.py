@@ -5,7 +5,7 @@ The same market and scores as target weights take, and beside them the fields th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,24 @@ from quant_engine.backtest.inputs import (
     Signals,
     allowed_sides,
     build_market,
+    build_rules,
     check_fillable,
     parse_panel,
     parse_regimes,
     parse_scores,
     parse_series,
 )
+from quant_engine.backtest.kernel import Rules
 from quant_engine.backtest.rules import RuleConfig
 from quant_engine.backtest.rules_state import RuleMarket, RuleNumbers, RuleSignals
+from quant_engine.backtest.run_costs import (
+    Costs,
+    RunCosts,
+    costed_market,
+    costed_rules,
+    parse_costs,
+)
+from quant_engine.backtest.trading import check_market, traded_rules
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.errors import (
     ConfigError,
@@ -37,11 +47,10 @@ from quant_engine.core.panel import Panel
 from quant_engine.execution.costs import CostProfile
 from quant_engine.execution.delistings import NEVER, Delistings, parse_delistings
 
-RULE_FIELDS = ("high", "low", "atr", "borrow_bps_ann")
+RULE_FIELDS = ("high", "low", "atr")
 """Optional fields of a panel that rules read."""
 
 _NONE = np.empty((0, 0))
-_NO_MASK = np.empty((0, 0), dtype=np.bool_)
 _SIDES = {"long": 1, "both": 0, "short": -1}
 
 
@@ -69,8 +78,8 @@ class RuleInputs:
         On the panel's rows.
     config : BacktestConfig
         Settings of the account.
-    costs : CostProfile
-        Cost of trading.
+    costs : RunCosts
+        Cost of trading, on the panel's rows.
     """
 
     panel: Panel
@@ -83,7 +92,7 @@ class RuleInputs:
     benchmark_returns: FloatVector | None
     delistings: Delistings
     config: BacktestConfig
-    costs: CostProfile
+    costs: RunCosts
 
     def rows(self, rules: RuleConfig) -> slice:
         """Simulated rows, from the first close with a usable score to the end of the panel.
@@ -134,7 +143,7 @@ def parse_rule_inputs(
     panel: Panel,
     *,
     config: BacktestConfig,
-    costs: CostProfile,
+    costs: Costs,
     delistings: pd.DataFrame | None = None,
     regimes: pd.DataFrame | None = None,
     benchmark_returns: pd.Series | FloatVector | None = None,
@@ -148,8 +157,8 @@ def parse_rule_inputs(
     panel : Panel
         As :func:`parse_rule_panel` takes it.
     config : BacktestConfig
-        Thresholds, size by regime, assumptions on delistings.
-    costs : CostProfile
+        Thresholds, size by regime, assumptions on delistings, lots and smallest order.
+    costs : CostProfile or CostModel
         Cost of trading.
     delistings, regimes : DataFrame, optional
         As for target weights.
@@ -165,8 +174,13 @@ def parse_rule_inputs(
     ------
     DataError
         And its kinds, where something cannot be aligned.
+    ConfigError
+        Settings of target weights that rules have of their own, or that do not fit the market.
     """
+    refuse_settings_of_weights(config)
     parsed = parse_rule_panel(panel)
+    charged = parse_costs(costs, panel)
+    check_market(parsed, config, charged.profile)
     signals = parse_scores(scores, parsed, panel.asset_ids)
     labels = parse_regimes(regimes, parsed)
     size = np.ones(parsed.shape[0])
@@ -179,14 +193,87 @@ def parse_rule_inputs(
         signals,
         allowed_long,
         allowed_short,
-        np.argsort(-np.abs(signals.score), axis=1, kind="stable").astype(np.int32),
+        _strongest_first(signals),
         labels,
         size,
         parse_series("benchmark_returns", benchmark_returns, parsed),
         parse_delistings(delistings, parsed, config.terminal),
         config,
-        costs,
+        charged,
     )
+
+
+def refuse_settings_of_weights(config: BacktestConfig) -> None:
+    """Refuse what rules would not read, because a setting without effect misleads.
+
+    Parameters
+    ----------
+    config : BacktestConfig
+        Settings of the account beside rules.
+
+    Raises
+    ------
+    ConfigError
+        A sizing, or a fill, margin or largest book, which rules have of their own.
+
+    Examples
+    --------
+    >>> refuse_settings_of_weights(BacktestConfig(fill="next_close"))
+    Traceback (most recent call last):
+    ...
+    quant_engine.core.errors.ConfigError: backtest.fill: wanted no fill beside rules, got both. \
+Rules and grids have one of their own: rules.settings.fill.
+    """
+    trading = config.trading
+    own = "Rules and grids have one of their own: rules.settings."
+    for name, is_given, hint in (
+        ("sizing", config.sizing is not None,
+         "Rules size by position_frac and max_gross_frac; sizing is of target weights."),
+        ("fill", config.fill != "next_open", f"{own}fill."),
+        ("unsafe_same_bar", config.unsafe_same_bar, f"{own}unsafe_same_bar."),
+        ("trading.maintenance_margin_frac", trading.maintenance_margin_frac is not None,
+         f"{own}maintenance_margin_frac."),
+        ("trading.max_gross_frac", trading.max_gross_frac is not None, f"{own}max_gross_frac."),
+    ):  # fmt: skip
+        if is_given:
+            raise ConfigError(
+                f"backtest.{name}", wanted=f"no {name} beside rules", got="both", hint=hint
+            )
+
+
+def rescored(inputs: RuleInputs, scores: pd.DataFrame) -> RuleInputs:
+    """Replace the scores and what follows from them.
+
+    Parameters
+    ----------
+    inputs : RuleInputs
+        Aligned inputs.
+    scores : DataFrame
+        Long frame, as for :func:`parse_rule_inputs`.
+
+    Returns
+    -------
+    RuleInputs
+        On the same market.
+
+    Raises
+    ------
+    DataError
+        And its kinds, for scores that cannot be aligned.
+    """
+    signals = parse_scores(scores, inputs.panel, inputs.panel.asset_ids)
+    allowed_long, allowed_short = allowed_sides(signals, inputs.panel, inputs.config)
+    return replace(
+        inputs,
+        signals=signals,
+        allowed_long=allowed_long,
+        allowed_short=allowed_short,
+        order=_strongest_first(signals),
+    )
+
+
+def _strongest_first(signals: Signals) -> npt.NDArray[np.int32]:
+    return np.argsort(-np.abs(signals.score), axis=1, kind="stable").astype(np.int32)
 
 
 def parse_rule_panel(panel: Panel) -> Panel:
@@ -196,9 +283,8 @@ def parse_rule_panel(panel: Panel) -> Panel:
     ----------
     panel : Panel
         As :func:`quant_engine.backtest.inputs.parse_panel` takes it, and optional fields ``high``
-        and ``low`` (currency), ``atr`` (currency, known at the close of its row),
-        ``borrow_bps_ann`` (annual fee of the session, instead of the cost profile's) and mask
-        ``shortable`` (whether shares can be borrowed, as known at the close). NaN = not known.
+        and ``low`` (currency) and ``atr`` (currency, known at the close of its row). NaN = not
+        known.
 
     Returns
     -------
@@ -208,9 +294,9 @@ def parse_rule_panel(panel: Panel) -> Panel:
     Raises
     ------
     DataError
-        A traded bar whose high and low do not enclose open and close, or a negative borrow fee.
+        A traded bar whose high and low do not enclose open and close.
     """
-    parsed = parse_panel(panel)
+    parsed = parse_panel(panel, accepts_raw=True)
     order = id_order(panel.asset_ids)
     extra = {
         name: np.ascontiguousarray(np.asarray(panel.field(name), np.float64)[:, order])
@@ -223,17 +309,7 @@ def parse_rule_panel(panel: Panel) -> Panel:
         )
     if "high" in extra:
         _check_range(parsed, extra["high"], extra["low"])
-    if "borrow_bps_ann" in extra and (extra["borrow_bps_ann"] < 0.0).any():
-        raise DataError(
-            "panel.borrow_bps_ann",
-            wanted="fees of at least 0 bps a year",
-            got=float(np.nanmin(extra["borrow_bps_ann"])),
-            hint="A rebate is not a fee; clip it to 0.",
-        )
-    masks = {}
-    if "shortable" in panel.masks:
-        masks["shortable"] = np.ascontiguousarray(panel.mask("shortable")[:, order])
-    return parsed.with_fields({**parsed.fields, **extra}).with_masks({**parsed.masks, **masks})
+    return parsed.with_fields({**parsed.fields, **extra})
 
 
 def _check_range(parsed: Panel, high: FloatMatrix, low: FloatMatrix) -> None:
@@ -296,23 +372,22 @@ def build_rule_market(inputs: RuleInputs, fill: str, rows: slice) -> RuleMarket:
         Views where possible.
     """
     panel = inputs.panel
-    market = build_market(panel, inputs.delistings, inputs.costs, rows)
+    costs = inputs.costs
+    market = build_market(panel, inputs.delistings, costs.profile, rows)
+    market = costed_market(market, costs, rows)
     cut = {name: _view(panel.fields[name][rows]) for name in RULE_FIELDS if name in panel.fields}
     high, low = cut.get("high", _view(_NONE)), cut.get("low", _view(_NONE))
     price = {"next_open": market.open, "next_close": market.close}.get(fill)
     if price is None:
         price = _view((high + low + market.close) / 3.0)
-    shortable = panel.masks.get("shortable")
     return RuleMarket(
         market=market,
         high=high,
         low=low,
         fill=price,
-        mark=_view(_last_known(market.close)),
+        mark=_view(_last_known(market.close, market.split_ratio)),
         idle=_view(_idle_sessions(market.can_trade)),
         atr=cut.get("atr", _view(_NONE)),
-        borrow_bps_ann=cut.get("borrow_bps_ann", _view(_NONE)),
-        shortable=_view(_NO_MASK if shortable is None else shortable[rows]),
     )
 
 
@@ -323,10 +398,14 @@ def _view(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return view
 
 
-def _last_known(close: FloatMatrix) -> FloatMatrix:
+def _last_known(close: FloatMatrix, split_ratio: FloatMatrix) -> FloatMatrix:
+    """Last close, per share of its row: a split before the next close divides it."""
     mark = np.array(close, dtype=np.float64)
     for t in range(1, len(mark)):
-        np.copyto(mark[t], mark[t - 1], where=~np.isfinite(mark[t]))
+        before = mark[t - 1]
+        if split_ratio.size > 0:
+            before = before / np.nan_to_num(split_ratio[t], nan=1.0)
+        np.copyto(mark[t], before, where=~np.isfinite(mark[t]))
     return mark
 
 
@@ -361,6 +440,23 @@ def build_rule_signals(inputs: RuleInputs, rows: slice) -> RuleSignals:
         regime=_view(inputs.regimes[rows]),
         size=_view(inputs.size[rows]),
     )
+
+
+def build_account(inputs: RuleInputs) -> Rules:
+    """Numbers of the account: capital, costs, lots and the smallest order.
+
+    Parameters
+    ----------
+    inputs : RuleInputs
+        Aligned market.
+
+    Returns
+    -------
+    Rules
+        The fill and the margin are those of the rules themselves.
+    """
+    rules = costed_rules(build_rules(inputs.config, inputs.costs.profile), inputs.costs)
+    return traded_rules(rules, inputs.config)
 
 
 def build_rule_numbers(rules: RuleConfig, costs: CostProfile) -> RuleNumbers:
@@ -401,7 +497,6 @@ def build_rule_numbers(rules: RuleConfig, costs: CostProfile) -> RuleNumbers:
         needs_atr=rules.needs_atr,
         fill_at_open=rules.fill == "next_open",
         same_bar=rules.unsafe_same_bar,
-        borrow_multiplier=costs.stress_multiplier,
         stop_factor=np.array([*factor, 1.0]),
         entry_regime=np.array([label in regimes for label in (0, 1, 2, 3, -1)]),
     )

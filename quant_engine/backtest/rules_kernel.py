@@ -21,9 +21,8 @@ functions it takes from the weights kernel; the tests compare with a plain accou
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+import numpy.typing as npt
 from numba import njit
 
 from quant_engine.backtest.kernel import (
@@ -40,11 +39,13 @@ from quant_engine.backtest.kernel import (
     ORDER,
     SETTLEMENT,
     SHORT,
-    fill_order,
+    Rules,
+    borrow_fee,
+    fill_rates,
     settlement,
     start_order,
-    with_room,
 )
+from quant_engine.backtest.rules_records import fill_order, with_room
 from quant_engine.backtest.rules_state import (
     BY_ATR,
     BY_ENTRY,
@@ -64,14 +65,27 @@ from quant_engine.backtest.rules_state import (
     N_TRADES,
     NO_SLOT,
     RULE_LOT,
+    Desk,
+    RuleMarket,
+    RuleNumbers,
+    RuleSignals,
     Tape,
 )
 from quant_engine.core.units import BPS
-from quant_engine.execution.costs import borrow_cost
+
+_MOST_PLACES = 1 << 21
+"""Order records made beforehand at the most; a longer run copies them when it needs more."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def simulate_rules(world, signals, plan, rules, desk, positions, keep) -> tuple[Any, ...]:
+def simulate_rules(
+    world: RuleMarket,
+    signals: RuleSignals,
+    plan: RuleNumbers,
+    rules: Rules,
+    desk: Desk,
+    positions: npt.NDArray[np.float64],
+    keep: bool,
+) -> tuple[int, npt.NDArray[np.void], npt.NDArray[np.void]]:
     """Run the day loop.
 
     Parameters
@@ -100,16 +114,24 @@ def simulate_rules(world, signals, plan, rules, desk, positions, keep) -> tuple[
     trades : ndarray of RULE_LOT
         Closed round trips in order of closing, then those open at the end.
     """
-    n_rows = world.mark.shape[0]
-    _reset(desk, rules)
     # An exit or settlement and an entry per slot and session, and what is open at the end.
     most = 3 * desk.active.size + 1
-    tape = Tape(np.empty(most, ORDER), np.empty(most, RULE_LOT), keep)
+    # Places that are never written take no memory, and numpy asks for large pages.
+    n_orders = most + min(2 * desk.active.size * len(world.mark), _MOST_PLACES) * keep
+    tape = Tape(np.empty(n_orders, ORDER), np.empty(most + n_orders // 2, RULE_LOT), keep)
+    return _run_rows(world, signals, plan, rules, desk, positions, tape, most)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _run_rows(world, signals, plan, rules, desk, positions, tape, most):
+    n_rows = world.mark.shape[0]
+    keep = tape.keep
+    _reset(desk, rules)
     last = n_rows
     counts = desk.counts
     n_leaving = 0
     if not plan.same_bar:
-        _decide_entries(world, signals, 0, plan, desk)
+        _decide_entries(world, signals, 0, plan, rules, desk)
     for t in range(1, n_rows):
         tape = Tape(
             with_room(tape.orders, counts[N_ORDERS], most),
@@ -119,6 +141,8 @@ def simulate_rules(world, signals, plan, rules, desk, positions, keep) -> tuple[
         day = desk.daily[t]
         day[:] = 0.0
         day[CASH] = desk.daily[t - 1, CASH]
+        if world.market.split_ratio.size > 0:
+            _split_lots(world.market.split_ratio[t], desk)
         _pay(world, t, rules, day, desk)
         if plan.fill_at_open:
             _fill_decided(world, signals, t, plan, rules, desk, tape, n_leaving)
@@ -134,7 +158,7 @@ def simulate_rules(world, signals, plan, rules, desk, positions, keep) -> tuple[
         n_leaving = 0
         if day[EQUITY] > 0.0 and (plan.same_bar or t < n_rows - 1):
             n_leaving = _decide_exits(world, signals, t, plan, desk)
-            _decide_entries(world, signals, t, plan, desk)
+            _decide_entries(world, signals, t, plan, rules, desk)
         if day[EQUITY] > 0.0 and plan.same_bar:
             _fill_decided(world, signals, t, plan, rules, desk, tape, n_leaving)
             _value(world, t, day, desk)
@@ -158,6 +182,40 @@ def _reset(desk, rules):
     desk.daily[0, :] = 0.0
     desk.daily[0, EQUITY] = rules.initial_equity
     desk.daily[0, CASH] = rules.initial_equity
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _split_lots(ratio, desk):
+    """Multiply shares and divide prices of what is held or ordered, before the open."""
+    lots, active, counts = desk.lots, desk.active, desk.counts
+    for j in range(counts[N_ACTIVE]):
+        lot = lots[active[j]]
+        factor = ratio[lot.asset]
+        if not np.isfinite(factor) or factor == 1.0:
+            continue
+        lot.shares *= factor
+        lot.ordered_shares *= factor
+        lot.entry_shares *= factor
+        lot.exit_shares *= factor
+        lot.entry_price /= factor
+        lot.stop /= factor
+        lot.target /= factor
+        lot.atr /= factor
+        lot.best /= factor
+        lot.worst /= factor
+    for j in range(counts[N_ENTRIES]):
+        factor = ratio[desk.entry_asset[j]]
+        if np.isfinite(factor):
+            desk.entry_shares[j] *= factor
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _decided_at(marks, ratio, t, lag, i):
+    """Mark at the close that decided, per share of session t."""
+    mark = marks[t - lag, i]
+    if lag > 0 and ratio.size > 0 and np.isfinite(ratio[t, i]):
+        mark /= ratio[t, i]
+    return mark
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")
@@ -242,8 +300,10 @@ def _fill_decided(world, signals, t, plan, rules, desk, tape, n_leaving):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fill_exits(world, t, plan, rules, desk, tape):
     lag = 0 if plan.same_bar else 1
-    fill, mark, adv = world.fill, world.mark, world.market.adv_value
+    fill, adv = world.fill, world.market.adv_value
+    marks, ratio = world.mark, world.market.split_ratio
     can_trade, quoted = world.market.can_trade, world.market.half_spread_frac
+    coefs, caps = world.market.impact_coef_bps, world.market.participation_cap_frac
     day, lots, active = desk.daily[t], desk.lots, desk.active
     counts, blank, last_exit = desk.counts, desk.blank, desk.last_exit
     orders, trades, keep = tape.orders, tape.trades, tape.keep
@@ -261,14 +321,14 @@ def _fill_exits(world, t, plan, rules, desk, tape):
             i,
             lot.exit_order,
             -lot.shares,
-            mark[decided, i],
+            _decided_at(marks, ratio, t, lag, i),
             adv[decided, i],
             counts,
             orders,
             keep,
         )
-        spread = quoted[t, i] if quoted.size > 0 else np.nan
-        if fill_order(order, can_trade[t, i], spread, fill[t, i], rules, lot.shares, day):
+        rates = fill_rates(quoted, coefs, caps, t, i, rules)
+        if fill_order(order, can_trade[t, i], rates, fill[t, i], rules, lot.shares, day):
             _see(lot, order.reference_price)
             _reduce(order, lot, t, lots, blank, last_exit, counts, trades, keep)
     if counts[N_CLOSED] > n_closed:
@@ -278,14 +338,16 @@ def _fill_exits(world, t, plan, rules, desk, tape):
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fill_entries(world, signals, t, plan, rules, desk, tape):
     lag = 0 if plan.same_bar else 1
-    fill, mark, adv = world.fill, world.mark, world.market.adv_value
+    fill, adv = world.fill, world.market.adv_value
+    marks, ratio = world.mark, world.market.split_ratio
     can_trade, quoted = world.market.can_trade, world.market.half_spread_frac
+    coefs, caps = world.market.impact_coef_bps, world.market.participation_cap_frac
     day, lots, counts = desk.daily[t], desk.lots, desk.counts
     orders, keep, active = tape.orders, tape.keep, desk.active
     entry_asset, entry_shares, entry_reason = (
         desk.entry_asset, desk.entry_shares, desk.entry_reason,
     )  # fmt: skip
-    decided = t - lag
+    decided, atr = t - lag, world.atr
     equity = desk.daily[decided, EQUITY]
     slots = min(plan.max_positions, active.size)
     regime = signals.regime[decided]
@@ -299,7 +361,7 @@ def _fill_entries(world, signals, t, plan, rules, desk, tape):
             i,
             reason,
             shares,
-            mark[decided, i],
+            _decided_at(marks, ratio, t, lag, i),
             adv[decided, i],
             counts,
             orders,
@@ -308,13 +370,13 @@ def _fill_entries(world, signals, t, plan, rules, desk, tape):
         if counts[N_ACTIVE] >= slots:
             order.status = NO_SLOT
             continue
-        spread = quoted[t, i] if quoted.size > 0 else np.nan
-        if not fill_order(order, can_trade[t, i], spread, fill[t, i], rules, 0.0, day):
+        rates = fill_rates(quoted, coefs, caps, t, i, rules)
+        if not fill_order(order, can_trade[t, i], rates, fill[t, i], rules, 0.0, day):
             continue
         lot = lots[i]
         _open(order, equity, lot)
         lot.regime = regime
-        lot.atr = world.atr[decided, i] if plan.needs_atr else 0.0
+        lot.atr = atr[decided, i] if plan.needs_atr else 0.0
         _set_levels(lot, plan)
         active[counts[N_ACTIVE]] = i
         counts[N_ACTIVE] += 1
@@ -326,6 +388,7 @@ def _open(order, equity, lot):
     price = order.reference_price
     shares = abs(order.filled_shares)
     lot.asset = order.asset
+    lot.decided_asset = order.asset
     lot.side = 1 if order.filled_shares > 0.0 else -1
     lot.decision_row = order.decision_row
     lot.entry_row = order.row
@@ -407,6 +470,7 @@ def _work_bar(world, t, rules, plan, desk, tape):
         world.market.can_trade, world.market.adv_value, world.market.half_spread_frac,
     )  # fmt: skip
     day, lots, active = desk.daily[t], desk.lots, desk.active
+    coefs, caps = world.market.impact_coef_bps, world.market.participation_cap_frac
     has_range = high.size > 0
     n_idle = 0
     counts, blank, last_exit = desk.counts, desk.blank, desk.last_exit
@@ -428,8 +492,8 @@ def _work_bar(world, t, rules, plan, desk, tape):
                 order = _write_order(
                     t, 1, i, reason, -lot.shares, level, adv[t - 1, i], counts, orders, keep
                 )
-                spread = quoted[t, i] if quoted.size > 0 else np.nan
-                if fill_order(order, True, spread, price, rules, lot.shares, day):
+                rates = fill_rates(quoted, coefs, caps, t, i, rules)
+                if fill_order(order, True, rates, price, rules, lot.shares, day):
                     if reason == BY_TARGET and price != opened[t, i]:
                         # A target inside the bar is reached after the bar's worst price.
                         _see(lot, low[t, i] if lot.side > 0 else high[t, i])
@@ -471,6 +535,7 @@ def _touched(lot, t, opened, high, low):
 def _settle(world, t, rules, desk, tape):
     """Close, without trading costs, positions of assets that will not trade again."""
     market, can_trade = world.market, world.market.can_trade
+    marks, ratio = world.mark, world.market.split_ratio
     day, lots, active = desk.daily[t], desk.lots, desk.active
     counts, blank, last_exit = desk.counts, desk.blank, desk.last_exit
     orders, trades, keep = tape.orders, tape.trades, tape.keep
@@ -479,7 +544,7 @@ def _settle(world, t, rules, desk, tape):
         i = active[j]
         if can_trade[t, i]:
             continue
-        mark = world.mark[t - 1, i]
+        mark = _decided_at(marks, ratio, t, 1, i)
         reason, price = settlement(market, t, i, rules, mark, world.idle[t - 1, i] + 1)
         if reason < 0:
             continue
@@ -502,16 +567,13 @@ def _charge(world, t, plan, rules, day, desk):
     """Borrow on short market value, at the panel's rate of the session where it has one."""
     if plan.sides > 0:
         return
-    lots, active, mark, own_rate = desk.lots, desk.active, world.mark, world.borrow_bps_ann
+    rates, lots, active, mark = world.market.borrow_bps_ann, desk.lots, desk.active, world.mark
     for j in range(desk.counts[N_ACTIVE]):
         i = active[j]
         lot = lots[i]
         if lot.side > 0:
             continue
-        rate = rules.borrow_bps_ann
-        if own_rate.size > 0 and np.isfinite(own_rate[t, i]):
-            rate = own_rate[t, i] * plan.borrow_multiplier
-        fee = borrow_cost(-lot.shares * mark[t, i], rate, rules.periods_per_year)
+        fee = borrow_fee(rates, t, i, rules, -lot.shares * mark[t, i])
         day[BORROW] += fee
         lot.borrow += fee
     day[CASH] -= day[BORROW]
@@ -547,7 +609,7 @@ def _show(world, t, desk, row):
 def _decide_exits(world, signals, t, plan, desk):
     """Say why held positions leave; return how many are leaving."""
     day = desk.daily[t]
-    lots, active, score, shortable = desk.lots, desk.active, signals.score, world.shortable
+    lots, active, score, shortable = desk.lots, desk.active, signals.score, world.market.shortable
     lag = 0 if plan.same_bar else 1
     called = day[EQUITY] < plan.maintenance_margin_frac * (day[LONG] + day[SHORT])
     regime = signals.regime[t]
@@ -577,7 +639,7 @@ def _decide_exits(world, signals, t, plan, desk):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _decide_entries(world, signals, t, plan, desk):
+def _decide_entries(world, signals, t, plan, rules, desk):
     """Order the strongest allowed scores into free slots and free room."""
     day, counts = desk.daily[t], desk.counts
     equity = day[EQUITY]
@@ -596,39 +658,43 @@ def _decide_entries(world, signals, t, plan, desk):
     if slots <= 0:
         return
     order, scores = signals.order, signals.score
+    last_exit, atr, shortable = desk.last_exit, world.atr, world.market.shortable
+    may_long, may_short = signals.allowed_long, signals.allowed_short
+    entry_asset, entry_shares, entry_reason = (
+        desk.entry_asset, desk.entry_shares, desk.entry_reason,
+    )  # fmt: skip
     for j in range(order.shape[1]):
         i = order[t, j]
         score = scores[t, i]
         if slots <= 0 or not abs(score) >= plan.entry_min:
             return
-        if not _may_open(world, signals, t, i, score, plan, desk):
+        if lots[i].side != 0 or (plan.needs_atr and not atr[t, i] > 0.0):
+            continue
+        waits = last_exit[i] >= 0 and t - last_exit[i] < plan.reentry_wait_sessions
+        if waits or not _may_hold(score, t, i, may_long, may_short, shortable, plan):
             continue
         value = min(wanted, room)
         if not value > 0.0 or value < plan.min_entry_frac * wanted:
             return
+        shares = np.sign(score) * value / mark[t, i]
+        if rules.lot_shares > 0.0:
+            shares = np.trunc(shares / rules.lot_shares) * rules.lot_shares
+        if shares == 0.0 or value < rules.min_notional:
+            continue
         n = counts[N_ENTRIES]
-        desk.entry_asset[n] = i
-        desk.entry_shares[n] = np.sign(score) * value / mark[t, i]
-        desk.entry_reason[n] = BY_ENTRY if value == wanted else BY_ENTRY_CUT
+        entry_asset[n] = i
+        entry_shares[n] = shares
+        entry_reason[n] = BY_ENTRY if value == wanted else BY_ENTRY_CUT
         counts[N_ENTRIES] += 1
         slots -= 1
         room -= value
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _may_open(world, signals, t, i, score, plan, desk):
-    is_free = desk.lots[i].side == 0
-    if plan.reentry_wait_sessions > 0 and desk.last_exit[i] >= 0:
-        is_free = is_free and t - desk.last_exit[i] >= plan.reentry_wait_sessions
-    if plan.needs_atr:
-        is_free = is_free and world.atr[t, i] > 0.0
+def _may_hold(score, t, i, may_long, may_short, shortable, plan):
     if score > 0.0:
-        is_free = is_free and plan.sides >= 0 and signals.allowed_long[t, i]
-    else:
-        is_free = is_free and plan.sides <= 0 and signals.allowed_short[t, i]
-        if world.shortable.size > 0:
-            is_free = is_free and world.shortable[t, i]
-    return is_free
+        return plan.sides >= 0 and may_long[t, i]
+    return plan.sides <= 0 and may_short[t, i] and (shortable.size == 0 or shortable[t, i])
 
 
 @njit(cache=True, nogil=True)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from quant_engine.backtest.kernel import DAILY_COLUMNS, LOT, REASONS, STATUSES, Market
+from quant_engine.backtest.kernel import DAILY_COLUMNS, REASONS, STATUSES, Market
+from quant_engine.backtest.round_trips import LOT
 
 RULE_REASONS = (
     *REASONS,
@@ -74,8 +75,6 @@ class RuleMarket(NamedTuple):
     mark: npt.NDArray[np.float64]
     idle: npt.NDArray[np.int64]
     atr: npt.NDArray[np.float64]
-    borrow_bps_ann: npt.NDArray[np.float64]
-    shortable: npt.NDArray[np.bool_]
 
 
 class RuleSignals(NamedTuple):
@@ -115,7 +114,6 @@ class RuleNumbers(NamedTuple):
     needs_atr: bool
     fill_at_open: bool
     same_bar: bool
-    borrow_multiplier: float
     stop_factor: npt.NDArray[np.float64]
     entry_regime: npt.NDArray[np.bool_]
 

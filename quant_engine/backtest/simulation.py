@@ -6,15 +6,20 @@ or other settings; nothing else may differ, or the comparison says nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
 from quant_engine.backtest.config import BacktestConfig
 from quant_engine.backtest.engine import Backtester
 from quant_engine.backtest.result import BacktestResult
+from quant_engine.backtest.rules import RuleConfig
+from quant_engine.backtest.run_costs import Costs
+from quant_engine.core.arrays import FloatMatrix
+from quant_engine.core.errors import ConfigError
 from quant_engine.core.panel import Panel
-from quant_engine.execution.costs import CostProfile
 
 FIGURES = (
     "sharpe",
@@ -39,7 +44,7 @@ class Simulation:
         ``confidence``. Row t = known after the close of session t. NaN = no opinion.
     panel : Panel
         Daily market panel (T, N) in a split-adjusted basis.
-    costs : CostProfile
+    costs : CostProfile or CostModel
         Cost of trading.
     config : BacktestConfig
         What is simulated.
@@ -49,10 +54,16 @@ class Simulation:
         Column ``regime``.
     benchmark_returns : Series indexed by session, optional
         Simple close-to-close returns of the benchmark.
+    rules : RuleConfig, optional
+        Trade single positions by these rules instead of target weights; ``entry_min`` is in the
+        unit of ``score``.
+    symbol_changes : DataFrame, optional
+        from_asset, to_asset, session, ratio; of target weights alone.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from quant_engine.execution.costs import CostProfile
     >>> from quant_engine.backtest.portfolio import PortfolioConfig
     >>> from quant_engine.core.panel import TimeAxis
     >>> prices = np.array([[10.0, 10.0], [10.0, 10.0], [11.0, 9.0]])
@@ -74,26 +85,28 @@ class Simulation:
 
     scores: pd.DataFrame
     panel: Panel
-    costs: CostProfile
+    costs: Costs
     config: BacktestConfig
     delistings: pd.DataFrame | None = None
     regimes: pd.DataFrame | None = None
     benchmark_returns: pd.Series | None = None
+    rules: RuleConfig | None = None
+    symbol_changes: pd.DataFrame | None = None
 
     def run(
         self,
         *,
-        scores: pd.DataFrame | None = None,
-        costs: CostProfile | None = None,
+        scores: pd.DataFrame | FloatMatrix | None = None,
+        costs: Costs | None = None,
         config: BacktestConfig | None = None,
     ) -> BacktestResult:
         """Simulate, with what is given in place of its own.
 
         Parameters
         ----------
-        scores : DataFrame, optional
-            Other scores.
-        costs : CostProfile, optional
+        scores : DataFrame or ndarray of shape (T, N), optional
+            Other scores; an array is in the row and column order of the panel.
+        costs : CostProfile or CostModel, optional
             Other costs.
         config : BacktestConfig, optional
             Another book.
@@ -101,14 +114,27 @@ class Simulation:
         Returns
         -------
         BacktestResult
-            Of `Backtester.run`.
+            Of `Backtester.run`, or of `Backtester.run_signals` where there are rules.
 
         Raises
         ------
         QuantEngineError
-            As `Backtester.run`.
+            As these; ConfigError for changes of symbol beside rules, which do not follow them.
         """
-        return Backtester(config or self.config).run(
+        backtester = Backtester(config or self.config)
+        trade: Callable[..., BacktestResult]
+        if self.rules is None:
+            trade = partial(backtester.run, symbol_changes=self.symbol_changes)
+        elif self.symbol_changes is None:
+            trade = partial(backtester.run_signals, rules=self.rules)
+        else:
+            raise ConfigError(
+                "symbol_changes",
+                wanted="none beside rules",
+                got=f"{len(self.symbol_changes)} changes",
+                hint="Give the asset one id throughout, or trade target weights.",
+            )
+        return trade(
             self.scores if scores is None else scores,
             self.panel,
             costs=costs or self.costs,

@@ -1,9 +1,9 @@
-"""Slices: how a book did in different markets, years, regimes and sectors.
+"""Slices: how a book did in different markets, years, regimes, sectors and sizes of names.
 
 Contract: phases of the market describe what happened; they are named with hindsight of the whole
 sample (its 80 % quantile of volatility), so nothing may trade on them. Every row says how much it
-was seen on: below ``MIN_OBS`` sessions (or trades, for sectors) it is marked thin, and no verdict
-may rest on it.
+was seen on: below ``MIN_OBS`` sessions (or trades, for sectors and sizes) it is marked thin, and no
+verdict may rest on it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import DataError
 from quant_engine.core.regimes import RegimeLabel
 from quant_engine.stats.checks import parse_vector
+from quant_engine.stats.cross_section import percentile_rank
 from quant_engine.stats.inference import known_mean
 from quant_engine.stats.metrics import (
     annual_return,
@@ -34,6 +35,11 @@ MIN_OBS = 20
 
 PHASES = ("unknown", "crash", "recovery", "high_vol", "trendless", "normal")
 """Phases of a market, in the order in which they are decided; the first that fits holds."""
+
+UNKNOWN = "unknown"
+
+SIZES = ("small", "middle", "large")
+"""Thirds of the names of a session by traded value."""
 
 SLICE_COLUMNS = (
     "dimension",
@@ -127,6 +133,31 @@ def market_phases(
     return np.select(conditions, range(len(conditions)), default=len(PHASES) - 1).astype(np.int64)
 
 
+def size_thirds(traded_value: npt.ArrayLike) -> npt.NDArray[np.object_]:
+    """Sort the names of every session into thirds by traded value.
+
+    Parameters
+    ----------
+    traded_value : array-like, shape (T, N)
+        Trailing mean of the traded value, or any rising function of it; NaN = unknown.
+
+    Returns
+    -------
+    ndarray of str, shape (T, N)
+        `SIZES`, or ``"unknown"``.
+
+    Examples
+    --------
+    >>> size_thirds([[5.0, 1.0, 3.0, np.nan]]).tolist()
+    [['large', 'small', 'middle', 'unknown']]
+    """
+    rank = percentile_rank(np.asarray(traded_value, dtype=np.float64))
+    place = np.minimum(np.nan_to_num(rank) * len(SIZES), len(SIZES) - 1).astype(np.int64)
+    names = np.array(SIZES, dtype=object)[place]
+    names[np.isnan(rank)] = UNKNOWN
+    return names
+
+
 def slice_table(
     daily: pd.DataFrame,
     trades: pd.DataFrame,
@@ -134,8 +165,9 @@ def slice_table(
     phases: npt.NDArray[np.int64],
     sectors: pd.Series | None,
     periods_per_year: float,
+    sizes: npt.ArrayLike | None = None,
 ) -> pd.DataFrame:
-    """Performance by phase, regime, year and sector.
+    """Performance by phase, regime, year, sector and size.
 
     Parameters
     ----------
@@ -149,13 +181,15 @@ def slice_table(
         None = no sector is known, so there are no sector rows.
     periods_per_year : float
         Annualisation.
+    sizes : array-like of str, one per trade, optional
+        Of :func:`size_thirds`; None = no size is known, so there are no size rows.
 
     Returns
     -------
     DataFrame
-        `SLICE_COLUMNS`, one row per dimension (``phase, regime, year, sector``) and slice that
-        occurs. The sessions of a slice are compounded one after the other although they need not
-        be adjacent. Sector rows count trades and money only, NaN elsewhere.
+        `SLICE_COLUMNS`, one row per dimension (``phase, regime, year, sector, size``) and slice
+        that occurs. The sessions of a slice are compounded one after the other although they need
+        not be adjacent. Rows of sectors and sizes count trades and money only, NaN elsewhere.
 
     Raises
     ------
@@ -175,13 +209,17 @@ def slice_table(
     entered = sessions.get_indexer(pd.DatetimeIndex(trades["entry_session"]))
     rows = []
     for dimension, label in labels.items():
-        of_trade = np.where(entered >= 0, label[np.maximum(entered, 0)], None)
+        of_trade = label[np.maximum(entered, 0)]
+        of_trade[entered < 0] = None
         for name in sorted(set(label)):
             part = daily[label == name]
             n_trades = int((of_trade == name).sum())
             rows.append(_session_row(dimension, name, part, n_trades, periods_per_year))
     if sectors is not None:
-        rows += _sector_rows(trades, sectors)
+        sector = trades["asset_id"].astype("str").map(sectors).fillna(UNKNOWN)
+        rows += _trade_rows("sector", trades, sector.to_numpy(dtype=object))
+    if sizes is not None:
+        rows += _trade_rows("size", trades, np.asarray(sizes, dtype=object))
     return pd.DataFrame(rows, columns=list(SLICE_COLUMNS))
 
 
@@ -201,7 +239,7 @@ def positive_share(slices: pd.DataFrame, dimension: str) -> float:
         From 0 to 1.
     """
     judged = slices[
-        (slices["dimension"] == dimension) & ~slices["is_thin"] & (slices["slice"] != "unknown")
+        (slices["dimension"] == dimension) & ~slices["is_thin"] & (slices["slice"] != UNKNOWN)
     ]
     return known_mean((judged["annual_return"] > 0.0).to_numpy(dtype=np.float64))
 
@@ -228,17 +266,20 @@ def _session_row(
     }
 
 
-def _sector_rows(trades: pd.DataFrame, sectors: pd.Series) -> list[dict[str, Any]]:
-    sector = trades["asset_id"].astype("str").map(sectors).fillna("unknown")
+def _trade_rows(
+    dimension: str, trades: pd.DataFrame, names: npt.NDArray[np.object_]
+) -> list[dict[str, Any]]:
+    """Rows of slices that hold trades and no sessions."""
     rows = []
-    for name, part in trades.groupby(sector.to_numpy(dtype=object), sort=True):
-        row = dict.fromkeys(SLICE_COLUMNS, float("nan"))
+    order = {name: place for place, name in enumerate((*SIZES, UNKNOWN))}
+    for name in sorted(set(names), key=lambda one: (order.get(one, -1), str(one))):
+        part = trades[names == name]
+        row: dict[str, Any] = dict.fromkeys(SLICE_COLUMNS, float("nan"))
         row |= {
-            "dimension": "sector",
+            "dimension": dimension,
             "slice": str(name),
             "n_obs": len(part),
             "is_thin": len(part) < MIN_OBS,
-            "session_hit_rate": float("nan"),
             "n_trades": len(part),
             "pnl_net": float(part["pnl_net"].sum()),
         }

@@ -18,11 +18,11 @@ import numpy as np
 import pandas as pd
 
 from quant_engine.backtest.engine import run_rules
-from quant_engine.backtest.inputs import build_rules
 from quant_engine.backtest.kernel import EQUITY, TRADED
 from quant_engine.backtest.rules import RuleConfig
 from quant_engine.backtest.rules_inputs import (
     RuleInputs,
+    build_account,
     build_rule_market,
     build_rule_numbers,
     build_rule_signals,
@@ -38,6 +38,7 @@ from quant_engine.backtest.rules_state import (
     make_desk,
 )
 from quant_engine.backtest.sweep_kernel import STATISTICS, TRADES, path_statistics
+from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, EmptyDataError
 from quant_engine.core.hashing import sha256_json
@@ -83,11 +84,14 @@ class RuleSweep:
         In the order of the table.
     inputs : RuleInputs
         What every variant saw.
+    returns : ndarray of float64, shape (T, V), or None
+        Net return per session of the panel (fraction), 0 before a variant begins and after it ends.
     """
 
     table: pd.DataFrame
     variants: tuple[RuleConfig, ...]
     inputs: RuleInputs
+    returns: FloatMatrix | None = None
 
     def result(self, variant: int) -> RuleBacktestResult:
         """Simulate a variant again, with all records.
@@ -138,6 +142,7 @@ def sweep_rules(
     *,
     trials: TrialSink,
     identity: SweepIdentity,
+    keep_returns: bool = False,
 ) -> RuleSweep:
     """Simulate variants of rules and measure them.
 
@@ -151,6 +156,8 @@ def sweep_rules(
         Remembers every variant.
     identity : SweepIdentity
         Of the trials.
+    keep_returns : bool
+        Keep the returns of every variant too: sessions x variants numbers.
 
     Returns
     -------
@@ -173,11 +180,12 @@ def sweep_rules(
         raise EmptyDataError("variants", wanted="at least one", got="none", hint="Widen the grid.")
     for rules in variants:
         check_fields(rules, inputs.panel)
-    content = {"account": inputs.config.content(), "costs": inputs.costs.profile_id()}
+    content = {"account": inputs.config.content(), "costs": inputs.costs.costs_id}
     ids = record_variants(variants, content, trials=trials, identity=identity)
-    account = build_rules(inputs.config, inputs.costs)
+    account = build_account(inputs)
     statistics = np.empty((len(variants), len(STATISTICS)))
     final = np.empty(len(variants))
+    returns = np.zeros((inputs.panel.shape[0], len(variants) if keep_returns else 0))
     worlds: dict[tuple[str, bool], tuple[RuleMarket, RuleSignals, Desk]] = {}
     most = max(rules.max_positions for rules in variants)
     for number, rules in enumerate(variants):
@@ -185,14 +193,17 @@ def sweep_rules(
         if key not in worlds:
             worlds[key] = _world(inputs, rules, most)
         market, signals, desk = worlds[key]
-        plan = build_rule_numbers(rules, inputs.costs)
+        plan = build_rule_numbers(rules, inputs.costs.profile)
         n_rows, _, _ = simulate_rules(market, signals, plan, account, desk, _UNSHOWN, False)
         equity, traded = desk.daily[:n_rows, EQUITY], desk.daily[:n_rows, TRADED]
         path_statistics(equity, traded, inputs.config.periods_per_year, statistics[number])
         statistics[number, TRADES] = desk.counts[N_CLOSED]
         final[number] = equity[-1]
+        if keep_returns:
+            start = inputs.rows(rules).start
+            returns[start + 1 : start + n_rows, number] = equity[1:] / equity[:-1] - 1.0
     table = statistics_table(ids, statistics).assign(final_equity=final)
-    return RuleSweep(table, tuple(variants), inputs)
+    return RuleSweep(table, tuple(variants), inputs, returns if keep_returns else None)
 
 
 def _world(

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field, model_validator
 
+from quant_engine.backtest.random_scores import RandomScores
 from quant_engine.backtest.rules import RuleConfig
 from quant_engine.backtest.sweep_averages import AverageCross
 from quant_engine.backtest.sweep_kernel import STATISTICS
@@ -22,7 +23,7 @@ from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, SchemaMismatchError, did_you_mean
 from quant_engine.core.specs import build_config
 
-__all__ = ["RobustnessRule", "SweepSpec", "neighbourhood"]
+__all__ = ["RandomDraws", "RobustnessRule", "SweepSpec", "neighbourhood"]
 
 Setting: TypeAlias = bool | int | float | str | tuple[float, ...] | None
 _SWEPT: dict[str, type[RuleConfig] | type[AverageCross]] = {
@@ -60,6 +61,29 @@ class RobustnessRule(FrozenConfig):
         return self
 
 
+class RandomDraws(FrozenConfig):
+    """How many rules that know nothing are drawn.
+
+    Parameters
+    ----------
+    n_draws : int
+        Number of rules.
+    seed : int
+        Of all of them.
+    persistence : float
+        See `RandomScores`.
+
+    Examples
+    --------
+    >>> RandomDraws(n_draws=500, seed=1).persistence
+    0.9
+    """
+
+    n_draws: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    persistence: float = Field(default=0.9, ge=0.0, lt=1.0)
+
+
 class SweepSpec(FrozenConfig):
     """A grid of variants of one rule.
 
@@ -67,13 +91,20 @@ class SweepSpec(FrozenConfig):
     ----------
     name : str
         Display name and family of the trials.
-    rule : {"signals", "averages"}
-        `RuleConfig` or `AverageCross`.
+    rule : {"signals", "averages", "random"}
+        `RuleConfig`, `AverageCross`, or one `RuleConfig` on scores that are handed out at random.
+    unit : {"return", "score"}
+        What the thresholds of a `RuleConfig` are compared with: expected returns (fractions), or
+        scores.
+    min_confidence : float, optional
+        Least confidence of a prediction that may open a position.
     fixed : dict
         Settings that every variant shares.
     grid : dict of lists
         Values per setting, in increasing order where they have one: neighbours are neighbours in
-        the list.
+        the list. Empty for random rules.
+    random : RandomDraws, optional
+        For random rules alone.
     metrics : tuple of str
         Statistics that are collected, of `STATISTICS`.
     robustness : RobustnessRule
@@ -90,9 +121,12 @@ class SweepSpec(FrozenConfig):
     """
 
     name: str = Field(min_length=1)
-    rule: Literal["signals", "averages"]
+    rule: Literal["signals", "averages", "random"]
+    unit: Literal["return", "score"] = "return"
+    min_confidence: float | None = Field(default=None, ge=0.0, le=1.0)
     fixed: dict[str, Setting] = Field(default_factory=dict)
-    grid: dict[str, tuple[Setting, ...]] = Field(min_length=1)
+    grid: dict[str, tuple[Setting, ...]] = Field(default_factory=dict)
+    random: RandomDraws | None = None
     metrics: tuple[str, ...] = ("total_return", "sharpe", "max_drawdown", "n_trades")
     robustness: RobustnessRule = RobustnessRule()
     max_variants: int = Field(default=20_000, ge=1)
@@ -100,6 +134,8 @@ class SweepSpec(FrozenConfig):
     @property
     def shape(self) -> tuple[int, ...]:
         """Number of values per axis of the grid."""
+        if self.random is not None:
+            return (self.random.n_draws,)
         return tuple(len(values) for values in self.grid.values())
 
     @property
@@ -113,8 +149,10 @@ class SweepSpec(FrozenConfig):
         Returns
         -------
         DataFrame indexed by ``variant``
-            One column per axis.
+            One column per axis; the number of the draw for random rules.
         """
+        if self.random is not None:
+            return pd.DataFrame({"draw": range(self.random.n_draws)}).rename_axis(index="variant")
         rows = list(product(*self.grid.values()))
         return pd.DataFrame(rows, columns=list(self.grid)).rename_axis(index="variant")
 
@@ -124,13 +162,16 @@ class SweepSpec(FrozenConfig):
         Returns
         -------
         tuple of RuleConfig or of AverageCross
-            In the order of :meth:`settings`.
+            In the order of :meth:`settings`; random rules differ in :meth:`draws` alone.
 
         Raises
         ------
         ConfigError
             A setting that the rule does not have or refuses.
         """
+        if self.random is not None:
+            rules = build_config(RuleConfig, dict(self.fixed), where=f"sweep {self.name}")
+            return (rules,) * self.random.n_draws
         made: list[Any] = []
         for number, values in enumerate(product(*self.grid.values())):
             content = {**self.fixed, **dict(zip(self.grid, values, strict=True))}
@@ -138,8 +179,28 @@ class SweepSpec(FrozenConfig):
             made.append(build_config(_SWEPT[self.rule], content, where=where))
         return tuple(made)
 
+    def draws(self) -> tuple[RandomScores | None, ...]:
+        """Say how the scores of every variant are handed out.
+
+        Returns
+        -------
+        tuple of RandomScores or None
+            In the order of :meth:`settings`; None = as they are.
+        """
+        drawn = self.random
+        if drawn is None:
+            return (None,) * self.n_variants
+        return tuple(
+            RandomScores(seed=drawn.seed, draw=number, persistence=drawn.persistence)
+            for number in range(drawn.n_draws)
+        )
+
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if (self.rule == "random") != (self.random is not None) or (
+            bool(self.grid) == (self.random is not None)
+        ):
+            raise ValueError("rule random takes random and no grid, every other rule takes a grid")
         for name, values in self.grid.items():
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"grid.{name}: one or more different values")
@@ -203,6 +264,8 @@ def neighbourhood(spec: SweepSpec, table: pd.DataFrame) -> pd.DataFrame:
             hint=did_you_mean(rule.metric, tuple(map(str, table.columns))),
         )
     value = table[rule.metric].to_numpy(dtype=np.float64)
+    if spec.random is not None:
+        return _without_neighbours(value)
     cube = value.reshape(spec.shape)
     stacked = np.stack([side for axis in range(cube.ndim) for side in _sides(cube, axis)])
     near = stacked.reshape(len(stacked), -1).T
@@ -221,6 +284,21 @@ def neighbourhood(spec: SweepSpec, table: pd.DataFrame) -> pd.DataFrame:
             "neighbour_worst": worst,
             "kept_frac": kept,
             "verdict": np.where(is_judged, verdict, "insufficient"),
+        }
+    ).rename_axis(index="variant")
+
+
+def _without_neighbours(value: np.ndarray[Any, np.dtype[np.float64]]) -> pd.DataFrame:
+    """Random rules that follow one another have nothing in common."""
+    unknown = np.full(len(value), np.nan)
+    return pd.DataFrame(
+        {
+            "value": value,
+            "n_neighbours": np.zeros(len(value), dtype=np.int64),
+            "neighbour_median": unknown,
+            "neighbour_worst": unknown,
+            "kept_frac": unknown,
+            "verdict": "insufficient",
         }
     ).rename_axis(index="variant")
 

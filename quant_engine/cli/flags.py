@@ -85,7 +85,15 @@ def add_run_flags(parser: argparse.ArgumentParser, *, settings: bool = False) ->
     run = parser.add_argument_group("run")
     run.add_argument("--resume", action="store_true", help="reuse stages that already finished")
     run.add_argument("--dry-run", action="store_true", help="say what would be done, then stop")
-    run.add_argument("--jobs", type=positive, metavar="N", help="parallel processes (default: 2)")
+    run.add_argument("--jobs", type=positive, metavar="N", help="parallel tasks (default: 2)")
+    run.add_argument(
+        "--executor",
+        choices=("serial", "process", "ray"),
+        help="where tasks run (default: processes); results do not depend on it",
+    )
+    run.add_argument(
+        "--ray-address", metavar="HOST:PORT", help="running Ray cluster (default: started here)"
+    )
     if not settings:
         return
     run.add_argument(

@@ -8,7 +8,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from quant_engine.cli import audit, backtest, factors, features, predict, retrain, train
+from quant_engine.cli import (
+    audit,
+    backtest,
+    factors,
+    features,
+    kalshi,
+    predict,
+    retrain,
+    sweep,
+    train,
+)
 from quant_engine.cli.flags import add_run_flags, make_parser
 from quant_engine.cli.run import execute
 from quant_engine.cli.setup import open_workspace, pairs
@@ -207,7 +217,9 @@ COMMANDS: dict[str, tuple[Command, str]] = {
     "train": (train.main, "market data to a trained, versioned model"),
     "predict": (predict.main, "latest bars to ranked predictions"),
     "backtest": (backtest.main, "out-of-sample predictions to a costed backtest and tear sheet"),
+    "sweep": (sweep.main, "every variant of a grid of rules, each of them counted"),
     "factors": (factors.main, "factor report, composite ranking, gain of a block of features"),
+    "kalshi": (kalshi.main, "event markets from records to a verdict"),
     "retrain": (retrain.main, "triggers, versions, rollback"),
     "features": (features.main, "snapshots of features as known at an instant, and their drift"),
     "warm-up": (warm_up, "compile the numerical kernels before they are needed"),

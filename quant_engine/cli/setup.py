@@ -20,8 +20,8 @@ def open_workspace(args: argparse.Namespace) -> Workspace:
     Parameters
     ----------
     args : Namespace
-        With ``results``, ``models``, ``quiet`` and, for computing commands, ``jobs`` and
-        ``resume``.
+        With ``results``, ``models``, ``quiet`` and, for computing commands, ``jobs``,
+        ``executor``, ``ray_address`` and ``resume``.
 
     Returns
     -------
@@ -33,11 +33,13 @@ def open_workspace(args: argparse.Namespace) -> Workspace:
     from quant_engine.workflows.context import DEFAULT_JOBS, Workspace
 
     settings = Settings()
-    moved = {
-        name: Path(value)
-        for name, value in (("results_root", args.results), ("models_root", args.models))
-        if value is not None
+    given = {
+        "results_root": None if args.results is None else Path(args.results),
+        "models_root": None if args.models is None else Path(args.models),
+        "executor": getattr(args, "executor", None),
+        "ray_address": getattr(args, "ray_address", None),
     }
+    moved = {name: value for name, value in given.items() if value is not None}
     return Workspace.open(
         settings=settings.model_copy(update=moved),
         progress=make_progress(quiet=args.quiet, timer=time.monotonic, stream=sys.stderr),

@@ -2,13 +2,15 @@
 
 Each task runs with one BLAS/OpenMP thread, because thread counts change the order of floating
 point sums. Large arrays are passed once through `shared`: the process pool writes them to
-temporary files that its workers map read-only.
+temporary files that its workers map read-only. `executor_ray` spreads tasks over machines,
+`executor_choice` picks by name.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,7 +33,8 @@ ResultT = TypeVar("ResultT")
 SharedArrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 Task: TypeAlias = Callable[[SharedArrays, ItemT], ResultT]
 
-_NOTHING_SHARED: SharedArrays = MappingProxyType({})
+NOTHING_SHARED: SharedArrays = MappingProxyType({})
+"""No arrays."""
 
 
 class Executor(Protocol):
@@ -86,10 +89,10 @@ class SerialExecutor:
         """Apply ``fn`` to every item in order; see :meth:`Executor.map`."""
         # The same layout and the same read-only view that worker processes get: the order of
         # memory decides the order of floating point sums.
-        arrays = {name: _readable(array) for name, array in (shared or _NOTHING_SHARED).items()}
+        arrays = {name: readable(array) for name, array in (shared or NOTHING_SHARED).items()}
         results = []
         for item in items:
-            results.append(_single_threaded(fn, arrays, item))
+            results.append(single_threaded(fn, arrays, item))
             if on_done is not None:
                 on_done()
         return results
@@ -119,11 +122,13 @@ class ProcessExecutor:
     ) -> list[ResultT]:
         """Apply ``fn`` to every item in worker processes; see :meth:`Executor.map`."""
         with scratch_folder() as folder:
-            paths = _spill(shared or _NOTHING_SHARED, folder)
+            paths = _spill(shared or NOTHING_SHARED, folder)
             workers = min(self.jobs, max(1, len(items)))
             results: list[ResultT] = []
             with _pool(workers) as pool:
-                for result in pool.map(partial(_run_mapped, fn, paths), items):
+                with _interrupts_held_back():
+                    waiting = pool.map(partial(_run_mapped, fn, paths), items)
+                for result in waiting:
                     results.append(result)
                     if on_done is not None:
                         on_done()
@@ -147,6 +152,28 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         pool.shutdown()
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Deliver interrupts afterwards: one in the middle of a start leaves a worker that complains.
+
+    Only the main thread is ever interrupted, and only handlers set from Python can be put back.
+    """
+    held: list[int] = []
+    handlers = {}
+    if threading.current_thread() is threading.main_thread():
+        handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: handler for number, handler in handlers.items() if handler is not None}
+    for number in handlers:
+        signal.signal(number, lambda caught, frame: held.append(caught))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for received in held:
+            signal.raise_signal(received)
+
+
 def _end_with_parent() -> None:
     """Watch the parent in the background: a killed parent cannot tell its workers to stop."""
     parent = multiprocessing.parent_process()
@@ -159,28 +186,40 @@ def _wait_and_leave(parent: BaseProcess) -> None:
     os._exit(1)
 
 
-def make_executor(jobs: int) -> Executor:
-    """Return the serial executor for one job, else a process pool.
+def single_threaded(fn: Task[ItemT, ResultT], shared: SharedArrays, item: ItemT) -> ResultT:
+    """Run one task with one native thread.
 
     Parameters
     ----------
-    jobs : int
-        Wanted parallel tasks.
+    fn : callable
+        Function of (shared, item).
+    shared : mapping of str to ndarray
+        Read-only inputs, any shape.
+    item : object
+        Work description.
 
     Returns
     -------
-    Executor
-        Results do not depend on which one is returned.
+    object
+        What the function returned.
     """
-    return SerialExecutor() if jobs == 1 else ProcessExecutor(jobs)
-
-
-def _single_threaded(fn: Task[ItemT, ResultT], shared: SharedArrays, item: ItemT) -> ResultT:
     with threadpool_limits(limits=1):
         return fn(shared, item)
 
 
-def _readable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def readable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The form in which every task sees a shared array, wherever it runs.
+
+    Parameters
+    ----------
+    array : ndarray, any shape
+        Any order of memory.
+
+    Returns
+    -------
+    ndarray
+        Same values in C order, read-only; a view where that needs no copy.
+    """
     view = np.ascontiguousarray(array).view(np.ndarray)
     view.setflags(write=False)
     return view
@@ -190,14 +229,14 @@ def _spill(shared: SharedArrays, folder: Path) -> dict[str, str]:
     paths = {}
     for number, (name, array) in enumerate(shared.items()):
         path = folder / f"{number}.npy"
-        np.save(path, _readable(array), allow_pickle=False)
+        np.save(path, readable(array), allow_pickle=False)
         paths[name] = str(path)
     return paths
 
 
 def _run_mapped(fn: Task[ItemT, ResultT], paths: Mapping[str, str], item: ItemT) -> ResultT:
     shared = {
-        name: _readable(np.load(path, mmap_mode="r", allow_pickle=False))
+        name: readable(np.load(path, mmap_mode="r", allow_pickle=False))
         for name, path in paths.items()
     }
-    return _single_threaded(fn, shared, item)
+    return single_threaded(fn, shared, item)

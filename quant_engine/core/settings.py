@@ -1,4 +1,4 @@
-"""Where state lives, and the only reader of the environment.
+"""Where state lives, and the only place that touches the environment.
 
 ``QE_DATA_ROOT``, ``QE_RESULTS_ROOT`` and ``QE_MODELS_ROOT`` move the three state folders.
 ``QE_SECTION__KEY=value`` overrides one setting of a run, below ``--set section.key=value`` and
@@ -8,7 +8,8 @@ above ``config.py``.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ class Settings(BaseSettings):
         Artifacts, registries and exports.
     models_root : Path
         Model versions and their registries.
+    executor : str or None
+        Where parallel tasks run: ``serial``, ``process`` or ``ray``; no result depends on it.
+    ray_address : str or None
+        ``HOST:PORT`` of a running Ray cluster.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
@@ -38,6 +43,8 @@ class Settings(BaseSettings):
     data_root: Path = Path("data")
     results_root: Path = Path("results")
     models_root: Path = Path("trained_models")
+    executor: str | None = None
+    ray_address: str | None = None
 
 
 def environment_overrides(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -70,6 +77,64 @@ def environment_overrides(environ: Mapping[str, str] | None = None) -> dict[str,
             path = name.removeprefix(PREFIX).lower().split("__")
             set_nested(nested, path, _scalar(name, source[name]))
     return nested
+
+
+@contextmanager
+def exported(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for a library that has no other setting, and restore them.
+
+    Parameters
+    ----------
+    values : mapping of str to str
+        Names and values; processes that are started meanwhile inherit them.
+
+    Yields
+    ------
+    None
+
+    Examples
+    --------
+    >>> with exported({"QE_EXAMPLE__A": "1"}):
+    ...     environment_overrides()["example"]
+    {'a': 1}
+    >>> "example" in environment_overrides()
+    False
+    """
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+EXCHANGE_PREFIX = "QE_KALSHI_"
+
+
+def exchange_variables(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Read the variables that name an exchange key from the environment.
+
+    Parameters
+    ----------
+    environ : mapping of str to str, optional
+        Environment; the process environment by default.
+
+    Returns
+    -------
+    dict of str to str
+        ``QE_KALSHI_...`` as they stand. They are secrets: hand them to the signer, record none.
+
+    Examples
+    --------
+    >>> sorted(exchange_variables({"QE_KALSHI_KEY_ID": "a", "QE_MODEL__X": "1"}))
+    ['QE_KALSHI_KEY_ID']
+    """
+    source = os.environ if environ is None else environ
+    return {name: source[name] for name in sorted(source) if name.startswith(EXCHANGE_PREFIX)}
 
 
 def _scalar(name: str, text: str) -> Any:

@@ -55,6 +55,7 @@ from quant_engine.execution.impact import (
     permanent_impact_frac,
     realised_impact_frac,
 )
+from quant_engine.execution.intraday import scheduled_prices
 from quant_engine.execution.kill_switch import (
     KillCheck,
     KillSwitchConfig,
@@ -84,6 +85,12 @@ from quant_engine.execution.pretrade import PreTradeLimits, TradedBook, check_fi
 from quant_engine.execution.reconcile import ReconcileRules, Reconciliation, reconcile
 from quant_engine.execution.round_trip import round_trip_costs
 from quant_engine.execution.safety import Latch, LatchRecord, screen_orders
+from quant_engine.execution.shortfall import (
+    Shortfall,
+    implementation_shortfall,
+    slippage_bps,
+    volume_weighted_price,
+)
 from quant_engine.execution.slices import (
     SliceSchedule,
     slice_order,
@@ -132,6 +139,7 @@ __all__ = [
     "Reconciliation",
     "SegmentTable",
     "ShockMode",
+    "Shortfall",
     "Side",
     "SliceSchedule",
     "SpreadEstimate",
@@ -156,6 +164,7 @@ __all__ = [
     "funding_cost",
     "holding_cost_frac",
     "impact_cost",
+    "implementation_shortfall",
     "measure_orders",
     "net_targets",
     "parse_delistings",
@@ -164,13 +173,16 @@ __all__ = [
     "realised_impact_frac",
     "reconcile",
     "round_trip_costs",
+    "scheduled_prices",
     "screen_orders",
     "slice_order",
+    "slippage_bps",
     "spread_cost",
     "targets_with_band",
     "trailing_adv",
     "twap_weights",
     "verify_trail",
     "volume_profile",
+    "volume_weighted_price",
     "vwap_weights",
 ]

@@ -50,9 +50,11 @@ class ExecutionContract(FrozenConfig):
         Basis of entry and exit prices.
     entry_lag : int
         Sessions from decision to entry; 0 = the close of the decision session itself.
-    entry_price, exit_price : {"open", "close"}, {"open", "close", "barrier"}
-        Price of the entry session and of the exit session; ``barrier`` = where an order rests, the
-        open after a gap.
+    entry_price : {"open", "close", "vwap_proxy", "vwap"}
+        Price of the entry session; ``vwap_proxy`` = (high + low + close) / 3, ``vwap`` = average
+        price of the session by volume.
+    exit_price : {"open", "close", "vwap_proxy", "vwap", "barrier"}
+        Price of the exit session; ``barrier`` = where an order rests, the open after a gap.
     terminal : TerminalReturns
         What a delisting pays where nobody says.
     direction : {"score", "primary"}
@@ -74,8 +76,8 @@ class ExecutionContract(FrozenConfig):
     horizon_sessions: int = Field(ge=1)
     price_basis: PriceBasis
     entry_lag: int = Field(default=1, ge=0)
-    entry_price: Literal["open", "close"] = "open"
-    exit_price: Literal["open", "close", "barrier"] = "open"
+    entry_price: Literal["open", "close", "vwap_proxy", "vwap"] = "open"
+    exit_price: Literal["open", "close", "vwap_proxy", "vwap", "barrier"] = "open"
     terminal: TerminalReturns = TerminalReturns()
     direction: Literal["score", "primary"] = Field(
         default="score", exclude_if=lambda value: value == "score"

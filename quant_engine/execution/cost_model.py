@@ -23,7 +23,7 @@ from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import MissingFieldError
 from quant_engine.core.hashing import sha256_json
 from quant_engine.core.panel import Panel
-from quant_engine.core.units import BPS
+from quant_engine.core.units import BPS, BPS_PER_UNIT
 from quant_engine.execution.conditions import (
     CostConditions,
     ShockMode,
@@ -70,8 +70,8 @@ class CostSegment(FrozenConfig):
 
     name: str = Field(min_length=1)
     below_usd: float | None = Field(default=None, gt=0.0)
-    impact_coef_bps: float = Field(ge=0.0)
-    half_spread_bps: float | None = Field(default=None, ge=0.0)
+    impact_coef_bps: float = Field(ge=0.0, le=BPS_PER_UNIT)
+    half_spread_bps: float | None = Field(default=None, ge=0.0, le=BPS_PER_UNIT)
 
 
 class SegmentTable(FrozenConfig):

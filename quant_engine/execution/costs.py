@@ -21,7 +21,7 @@ from pydantic import Field
 
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.hashing import sha256_json
-from quant_engine.core.units import BPS
+from quant_engine.core.units import BPS, BPS_PER_UNIT
 
 Amount = float | npt.NDArray[np.float64]
 """A number, or an array of any shape; NaN in gives NaN out unless said otherwise."""
@@ -34,6 +34,7 @@ class CostProfile(FrozenConfig):
     of about 1 bp, a quoted spread of 3 bps (half of it is paid per side), 25 bps of impact for
     trading a full day's volume scaled by the square root of the share actually traded, and general
     collateral borrow of 50 bps a year. Hard-to-borrow names cost far more than this profile says.
+    Fee, spread and impact above 10,000 bps, the whole value, are refused.
 
     Parameters
     ----------
@@ -73,10 +74,10 @@ class CostProfile(FrozenConfig):
     """
 
     name: str = Field(min_length=1)
-    fee_bps: float = Field(default=1.0, ge=0.0)
-    half_spread_bps: float = Field(default=1.5, ge=0.0)
+    fee_bps: float = Field(default=1.0, ge=0.0, le=BPS_PER_UNIT)
+    half_spread_bps: float = Field(default=1.5, ge=0.0, le=BPS_PER_UNIT)
     use_panel_spread: bool = True
-    impact_coef_bps: float = Field(default=25.0, ge=0.0)
+    impact_coef_bps: float = Field(default=25.0, ge=0.0, le=BPS_PER_UNIT)
     borrow_bps_ann: float = Field(default=50.0, ge=0.0)
     participation_cap_frac: float | None = Field(default=0.02, gt=0.0, le=1.0)
     min_fill_frac: float = Field(default=0.20, ge=0.0, le=1.0)

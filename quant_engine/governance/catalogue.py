@@ -33,6 +33,8 @@ class MetricSpec(FrozenConfig):
         Why no gate may read it; empty for a figure that gates may read.
     risk : bool
         True for a hard risk limit: a broken rule over it vetoes any gain in profit.
+    when_true, when_false : str
+        What a flag says, as half a sentence; empty = the label with yes or no behind it.
     """
 
     label: str
@@ -41,6 +43,8 @@ class MetricSpec(FrozenConfig):
     methods: tuple[str, ...] = ()
     diagnostic: str = ""
     risk: bool = False
+    when_true: str = ""
+    when_false: str = ""
 
 
 class MetricFile(FrozenConfig):

@@ -514,6 +514,7 @@ def _judge(
         reason = f"{label} rests on {seen} observations, {rule.min_obs} are needed"
     elif not reason:
         status, reason = _compared(rule, label, metric.value, limits, spec.unit)
+        reason = (spec.when_true if metric.value else spec.when_false) or reason
     if rule.severity == "soft" and status is Status.FAIL:
         status = Status.WARN
     return Outcome(

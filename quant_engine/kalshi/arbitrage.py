@@ -18,6 +18,7 @@ from scipy.optimize import linprog
 
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.errors import ConfigError, DataError
+from quant_engine.kalshi.bounds import closed_form_band
 from quant_engine.kalshi.exchange.fixed import ONE_DOLLAR_E4
 from quant_engine.kalshi.fees import CENT_E6, FeeEntry, Fill, charge_order
 from quant_engine.kalshi.quotes import LadderQuotes
@@ -439,6 +440,10 @@ def _best_portfolio(
     quotes: LadderQuotes, entry: FeeEntry, unit_c2: int, precision_e6: int
 ) -> Arbitrage | None:
     """Portfolio of the linear program in whole orders, priced exactly."""
+    is_simple = quotes.structure.kind != "mixed"
+    if is_simple and closed_form_band(quotes).is_feasible:
+        # Under a distribution between all bids and asks no portfolio gains, fees or not.
+        return None
     solved = _solve(quotes, entry)
     if solved is None or solved[0] <= LEAST_EDGE:
         return None

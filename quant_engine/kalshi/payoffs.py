@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from math import isfinite
 from typing import Literal, get_args
 
@@ -141,7 +142,13 @@ def exact_number(name: str, value: float) -> Fraction:
         raise DataError(
             name, wanted="a finite number", got=value, hint="Leave an absent strike as None."
         )
-    return Fraction(repr(float(value)))
+    return _as_written(float(value))
+
+
+@lru_cache(maxsize=65_536)
+def _as_written(value: float) -> Fraction:
+    # A ladder asks for the same few numbers at every decision.
+    return Fraction(repr(value))
 
 
 def payoff_set(

@@ -1,9 +1,9 @@
 """From the exchange into the store: resumable jobs for catalogue, quotes, prints and candles.
 
-Every job walks over events or markets. What one of them brings, its checkpoint and the raw answers
-are one transaction: a run that is killed has lost at most the subject that it was at. Starting
-again with the same ``run_id`` passes over what that run has finished; another ``run_id`` asks anew,
-and the store keeps out what it has.
+Every job walks over events or markets, some at a time. What they bring, their checkpoints and the
+raw answers are one transaction: a run that is killed has lost at most the subjects that it was at.
+Starting again with the same ``run_id`` passes over what that run has finished; another ``run_id``
+asks anew, and the store keeps out what it has.
 
 The client is the same for the live exchange, the fake one and a recorded session.
 """
@@ -11,13 +11,13 @@ The client is the same for the live exchange, the fake one and a recorded sessio
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 
-from quant_engine.core.errors import ConfigError, EmptyDataError
+from quant_engine.core.errors import ConfigError
 from quant_engine.core.hashing import sha256_bytes
 from quant_engine.core.progress import SILENT, Progress
 from quant_engine.kalshi.exchange.client import PERIODS_MIN, KalshiClient, Span
@@ -63,11 +63,13 @@ class SyncConfig:
         Delays of what is fetched long after it happened.
     keeps_raw : bool
         Keep every answer as it came, compressed.
+    subjects_per_batch : int
+        Events or markets whose rows are one transaction.
 
     Raises
     ------
     ConfigError
-        Without series, or for a period that the exchange has not.
+        Without series, for a period that the exchange has not, or for an empty batch.
     """
 
     series: tuple[str, ...]
@@ -76,12 +78,14 @@ class SyncConfig:
     source: str = "exchange"
     lags: Lags = field(default_factory=Lags)
     keeps_raw: bool = True
+    subjects_per_batch: int = 50
 
     def __post_init__(self) -> None:
-        if not self.series or self.period_min not in PERIODS_MIN:
+        known = self.period_min in PERIODS_MIN
+        if not self.series or not known or self.subjects_per_batch < 1:
             raise ConfigError(
-                "series, period_min",
-                wanted=f"at least one series and a period of {PERIODS_MIN}",
+                "series, period_min, subjects_per_batch",
+                wanted=f"at least one series, a period of {PERIODS_MIN}, and one subject",
                 got=self,
                 hint="Name the series, such as KXHIGHNY.",
             )
@@ -153,47 +157,53 @@ class Synchronizer:
         with self._store.transaction():
             written = put_series(self._store, chosen, self._sighting())
         events = [e for name in self._config.series for e in self._client.events(series=name)]
-        return written + self._walk("catalog", {e.ticker: e for e in events}, self._put_event)
+        return written + self._walk("catalog", {e.ticker: e for e in events}, self._put_events)
 
-    def _put_event(self, event: Event) -> Counter[str]:
+    def _put_events(self, events: Mapping[str, Event]) -> Counter[str]:
         # The answer for one event holds its whole ladder, so that its legs are read in one way.
-        found, markets = self._client.event(event.ticker)
-        return self._put_ladder(found, markets)
-
-    def _put_ladder(self, event: Event | None, markets: Sequence[Market]) -> Counter[str]:
+        ladders = [self._client.event(ticker) for ticker in events]
         sighting = self._sighting()
-        written = Counter[str]()
-        if event is not None:
-            opened = [us for m in markets if (us := m.open_us) is not None]
-            listed = {event.ticker: min(opened)} if opened else {}
-            written += put_events(self._store, [event], sighting, listed_us=listed)
-        return written + put_markets(self._store, markets, sighting)
+        listed = {
+            event.ticker: min(opened)
+            for event, markets in ladders
+            if (opened := [us for m in markets if (us := m.open_us) is not None])
+        }
+        found = [event for event, _ in ladders]
+        written = put_events(self._store, found, sighting, listed_us=listed)
+        return written + put_markets(self._store, _legs(ladders), sighting)
 
     def quotes(self) -> Counter[str]:
         """Best quotes of the markets of every event that is not over, as they are now."""
         now_us = self._timer.now_us()
-        open_events = {
-            market["event"]: market["event"]
+        still_open = [
+            market
             for market in self._known_markets()
             if market["close_us"] is None or market["close_us"] > now_us
-        }
+        ]
+        events = {market["event"] for market in still_open}
 
-        def ask(event: str) -> Counter[str]:
-            return put_markets(self._store, self._client.markets(event=event), self._sighting())
+        def ask(names: Mapping[str, str]) -> Counter[str]:
+            listed = [
+                m for name in names for m in self._client.markets(series=name, after_us=now_us)
+            ]
+            found = [market for market in listed if market.event_ticker in events]
+            return put_markets(self._store, found, self._sighting())
 
         # A look at the present is never finished.
-        return self._walk("quotes", open_events, ask, resumes=False)
+        names = dict.fromkeys(market["series"] for market in still_open)
+        return self._walk("quotes", names, ask, resumes=False)
 
     def historical(self) -> Counter[str]:
         """Markets of every event from both tiers: what was settled is in one of them."""
         rows = versions_asof(self._store.connection, "event_v", _FOREVER_US).to_pylist()
         series = set(self._store.ids("series", list(self._config.series)))
+
+        def ask(events: Mapping[str, str]) -> Counter[str]:
+            found = [market for event in events for market in all_markets(self._client, event)]
+            return put_markets(self._store, found, self._sighting())
+
         events = {r["event_ticker"]: r["event_ticker"] for r in rows if r["series_id"] in series}
-        return self._walk(
-            "historical",
-            events,
-            lambda event: self._put_ladder(None, all_markets(self._client, event)),
-        )
+        return self._walk("historical", events, ask)
 
     def trades(self) -> Counter[str]:
         """Prints of every known market, from both tiers, around a cut-off that may move."""
@@ -201,17 +211,31 @@ class Synchronizer:
             "trades", {m["ticker"]: m for m in self._known_markets()}, self._put_trades
         )
 
-    def _put_trades(self, market: dict[str, Any]) -> Counter[str]:
-        span = self._config.span
-        before = self._store.checkpoint("trades", market["ticker"])
-        start_us = span.start_us
-        if before is not None and before.hi_event_us:
-            # A little of what is known is asked for again: prints may be listed late.
-            start_us = max(start_us, before.hi_event_us - _OVERLAP_US)
-        if start_us >= span.end_us:
-            return Counter()
-        found = all_trades(self._client, market["ticker"], Span(start_us, span.end_us))
+    def _put_trades(self, markets: Mapping[str, dict[str, Any]]) -> Counter[str]:
+        spans = {}
+        known = self._store.checkpoints("trades")
+        for ticker, market in markets.items():
+            span = self._span_of(market)
+            before = known.get(ticker)
+            start_us = span.start_us
+            if before is not None and before.hi_event_us:
+                # A little of what is known is asked for again: prints may be listed late.
+                start_us = max(start_us, before.hi_event_us - _OVERLAP_US)
+            if start_us < span.end_us:
+                spans[ticker] = Span(start_us, span.end_us)
+        found = all_trades(self._client, spans) if spans else []
         return put_trades(self._store, found, self._sighting())
+
+    def _span_of(self, market: Mapping[str, Any]) -> Span:
+        """The part of the time that is asked for in which a market was open, ends included."""
+        span = self._config.span
+        start_us, end_us = span.start_us, span.end_us
+        if market["open_us"] is not None:
+            start_us = max(start_us, market["open_us"] - _OVERLAP_US)
+        if market["settled_us"] is not None:
+            end_us = min(end_us, market["settled_us"] + _OVERLAP_US)
+        # What lies outside as a whole is asked for as a whole: its times cannot be right.
+        return Span(start_us, end_us) if start_us < end_us else span
 
     def candles(self) -> Counter[str]:
         """Candles of every known market whose period has ended."""
@@ -219,53 +243,66 @@ class Synchronizer:
             "candles", {m["ticker"]: m for m in self._known_markets()}, self._put_candles
         )
 
-    def _put_candles(self, market: dict[str, Any]) -> Counter[str]:
-        record = Market(ticker=market["ticker"], settled_us=market["settled_us"])
+    def _put_candles(self, markets: Mapping[str, dict[str, Any]]) -> Counter[str]:
         period_min = self._config.period_min
-        try:
-            found = all_candles(
-                self._client, market["series"], record,
-                span=self._config.span, period_min=period_min,
-            )  # fmt: skip
-        except EmptyDataError:
-            # A provisional market without activity vanishes: what is known of it stays known.
-            return Counter({"market without candles": 1})
-        return put_candles(
-            self._store, market["ticker"], found, self._sighting(), period_min=period_min
-        )
+        asked = {
+            ticker: (
+                market["series"],
+                Market(ticker=ticker, settled_us=market["settled_us"]),
+                self._config.span,
+            )
+            for ticker, market in markets.items()
+        }
+        found = all_candles(self._client, asked, period_min=period_min)
+        # A provisional market without activity vanishes: what is known of it stays known.
+        missing = Counter({"market without candles": len(asked) - len(found)})
+        return +missing + put_candles(self._store, found, self._sighting(), period_min=period_min)
 
     def _walk(
         self,
         job: str,
-        subjects: dict[str, Any],
-        work: Callable[[Any], Counter[str]],
+        subjects: Mapping[str, Any],
+        work: Callable[[Mapping[str, Any]], Counter[str]],
         *,
         resumes: bool = True,
     ) -> Counter[str]:
-        """Do the work for every subject that this run has not finished, each in a transaction."""
+        """Do the work for all subjects that this run has not finished, a batch a transaction."""
         written = Counter[str]()
-        with self._progress.stage(job, len(subjects)) as stage:
-            for name, subject in subjects.items():
-                before = self._store.checkpoint(job, name)
-                if not resumes or before is None or before.mark != self._store.run_id:
-                    with self._store.transaction():
-                        written += work(subject)
-                        written += self._put_answers()
-                        self._store.set_checkpoint(job, name, self._reached(job, name))
-                stage.advance()
+        marks = self._store.checkpoints(job) if resumes else {}
+        run_id = self._store.run_id
+        todo = [name for name in subjects if name not in marks or marks[name].mark != run_id]
+        size = self._config.subjects_per_batch
+        with self._progress.stage(job, len(todo)) as stage:
+            for first in range(0, len(todo), size):
+                batch = todo[first : first + size]
+                with self._store.transaction():
+                    written += work({name: subjects[name] for name in batch})
+                    written += self._put_answers()
+                    if resumes:
+                        self._store.set_checkpoints(job, self._reached(job, batch))
+                stage.advance(len(batch))
         return written
 
-    def _reached(self, job: str, name: str) -> Checkpoint:
-        hi_event_us = 0
-        number = self._store.known_id("market", name)
-        if job == "trades" and number is not None:
-            sql = "SELECT coalesce(max(event_us), 0) FROM trade WHERE market_id = ?"
-            hi_event_us = self._store.connection.execute(sql, [number]).fetchall()[0][0]
-        return Checkpoint(self._store.run_id, int(hi_event_us), self._timer.now_us())
+    def _reached(self, job: str, names: Sequence[str]) -> dict[str, Checkpoint]:
+        newest: dict[int, int] = {}
+        if job == "trades":
+            sql = "SELECT market_id, max(event_us) FROM trade GROUP BY market_id"
+            newest = dict(self._store.connection.execute(sql).fetchall())
+        now_us, run_id = self._timer.now_us(), self._store.run_id
+        numbers = {name: self._store.known_id("market", name) for name in names}
+        return {
+            name: Checkpoint(run_id, 0 if number is None else newest.get(number, 0), now_us)
+            for name, number in numbers.items()
+        }
 
     def _known_markets(self) -> list[dict[str, Any]]:
         """Markets of the chosen series, by what is known now, sorted by ticker."""
-        connection = self._store.connection
+
+        def known(table: str, *columns: str) -> list[dict[str, Any]]:
+            found = versions_asof(self._store.connection, table, _FOREVER_US, columns=columns)
+            rows: list[dict[str, Any]] = found.to_pylist()
+            return rows
+
         series = dict(
             zip(
                 self._store.ids("series", list(self._config.series)),
@@ -275,22 +312,20 @@ class Synchronizer:
         )
         events = {
             row["event_id"]: row
-            for row in versions_asof(connection, "event_v", _FOREVER_US).to_pylist()
+            for row in known("event_v", "event_ticker", "series_id")
             if row["series_id"] in series
         }
-        results = {
-            row["market_id"]: row["settled_us"]
-            for row in versions_asof(connection, "market_result", _FOREVER_US).to_pylist()
-        }
+        results = {r["market_id"]: r["settled_us"] for r in known("market_result", "settled_us")}
         found = [
             {
                 "ticker": row["ticker"],
                 "event": events[row["event_id"]]["event_ticker"],
                 "series": series[events[row["event_id"]]["series_id"]],
+                "open_us": row["open_us"],
                 "close_us": row["close_us"],
                 "settled_us": results.get(row["market_id"]),
             }
-            for row in versions_asof(connection, "market_v", _FOREVER_US).to_pylist()
+            for row in known("market_v", "ticker", "event_id", "open_us", "close_us")
             if row["event_id"] in events
         ]
         return sorted(found, key=lambda row: row["ticker"])
@@ -338,3 +373,7 @@ class Synchronizer:
                 "src": self._config.source,
             },
         )
+
+
+def _legs(ladders: Sequence[tuple[Event, Sequence[Market]]]) -> list[Market]:
+    return [market for _, markets in ladders for market in markets]

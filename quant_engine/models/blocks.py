@@ -18,7 +18,7 @@ from quant_engine.models.config import ModelConfig
 from quant_engine.models.maps import ScoreMaps, fit_maps
 from quant_engine.models.matrix import RowMatrix, Sessions
 
-__all__ = ["Block", "Mapped", "Market", "fit_maps_on", "make_block", "map_scores"]
+__all__ = ["Block", "Mapped", "Market", "fit_maps_on", "make_block", "map_scores", "spread_members"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +108,7 @@ def make_block(
     """
     rows = market.rows.of_sessions(sessions)
     place = (np.searchsorted(sessions, market.rows.session[rows]), market.rows.asset[rows])
-    dense = {}
-    for name, values in zip(config.columns, raw, strict=True):
-        dense[name] = np.full((len(sessions), market.label.shape[1]), np.nan)
-        dense[name][place] = values
+    dense = spread_members(raw, place, (len(sessions), market.label.shape[1]), config=config)
     return Block(
         sessions=sessions,
         raw=dense,
@@ -119,6 +116,38 @@ def make_block(
         label=market.label[sessions],
         volatility=market.volatility[sessions],
     )
+
+
+def spread_members(
+    raw: npt.NDArray[np.float64],
+    place: tuple[npt.NDArray[np.integer], npt.NDArray[np.integer]],
+    shape: tuple[int, int],
+    *,
+    config: ModelConfig,
+) -> dict[str, Matrix]:
+    """Spread raw predictions over wide arrays.
+
+    Parameters
+    ----------
+    raw : ndarray of float64, shape (M, R)
+        Raw predictions per member and row.
+    place : tuple of ndarray, each of shape (R,)
+        Position of each row among the sessions and among the assets.
+    shape : tuple of int
+        Sessions and assets (S, N).
+    config : ModelConfig
+        Member columns.
+
+    Returns
+    -------
+    dict of str to ndarray, shape (S, N)
+        By member; NaN where there is no row.
+    """
+    dense = {}
+    for name, values in zip(config.columns, raw, strict=True):
+        dense[name] = np.full(shape, np.nan)
+        dense[name][place] = values
+    return dense
 
 
 def fit_maps_on(

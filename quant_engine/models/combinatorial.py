@@ -14,14 +14,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from quant_engine.core.errors import InsufficientHistoryError
-from quant_engine.core.executor import Executor, SerialExecutor
+from quant_engine.core.executor import Executor
 from quant_engine.core.panel import LabelPanel
 from quant_engine.core.progress import SILENT, Progress
 from quant_engine.models.blocks import Market, make_block
 from quant_engine.models.config import ModelConfig
-from quant_engine.models.fitting import FitTask, fit_task
+from quant_engine.models.fitting import EnsembleStrategy
 from quant_engine.models.inputs import ModelFeatures, Target
 from quant_engine.models.training_rows import training_rows
+from quant_engine.stats.fold_runs import FoldTask, run_folds
 from quant_engine.stats.splits import CombinatorialConfig, SplitPlan, combinatorial, label_spans
 
 __all__ = ["combinatorial_plan", "refit_splits"]
@@ -119,24 +120,26 @@ def refit_splits(
     """
     features.schema.require_usable()
     made = training_rows(features, labels, target=target, config=config)
-    tasks = [
-        FitTask(name, train, test, False, config, target.weigh) for name, train, test in splits
-    ]
+    tasks = [FoldTask(name, train, test) for name, train, test in splits]
     stage_name = f"refits, {splits[0][0]} to {splits[-1][0]}"
     with progress.stage(stage_name, len(tasks)) as stage:
-        results = (executor or SerialExecutor()).map(
-            fit_task, tasks, shared=made.shared, on_done=stage.advance
+        results = run_folds(
+            EnsembleStrategy(config, target.weigh),
+            tasks,
+            shared=made.shared,
+            executor=executor,
+            on_done=stage.advance,
         )
     market = Market(made.rows, made.label, features.volatility)
     axis, assets = labels.values.time.values, np.array(labels.values.asset_ids, dtype=object)
     frames = []
     for task, result in zip(tasks, results, strict=True):
-        score = make_block(market, task.predict, result.raw, config=config).blend.score
+        score = make_block(market, task.test, result.test_score, config=config).blend.score
         row, column = np.nonzero(~np.isnan(score))
         frames.append(
             pd.DataFrame(
                 {
-                    "date": axis[task.predict[row]].astype("datetime64[us]"),
+                    "date": axis[task.test[row]].astype("datetime64[us]"),
                     "asset_id": assets[column],
                     "score": score[row, column],
                 }

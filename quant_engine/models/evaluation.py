@@ -20,7 +20,7 @@ from quant_engine.core.panel import Panel
 from quant_engine.models.blend import Matrix
 from quant_engine.models.blocks import Block, Mapped
 from quant_engine.models.config import ModelConfig
-from quant_engine.models.fitting import FitResult
+from quant_engine.models.fitting import FitReport
 from quant_engine.models.maps import ScoreMaps
 from quant_engine.models.matrix import RowMatrix
 from quant_engine.stats.calibration import expected_calibration_error
@@ -50,7 +50,7 @@ class FoldOutcome:
     ----------
     fold : Fold
         Plan.
-    fit : FitResult
+    fit : FitReport
         Row counts and importance.
     block : Block
         Out-of-sample predictions.
@@ -63,7 +63,7 @@ class FoldOutcome:
     """
 
     fold: Fold
-    fit: FitResult
+    fit: FitReport
     block: Block
     in_sample: Block
     maps: ScoreMaps | None
@@ -211,13 +211,13 @@ def cross_sectional_r2(outcomes: Sequence[FoldOutcome]) -> float:
 
 
 def importance_frame(
-    fits: Sequence[tuple[int, FitResult]], *, config: ModelConfig, names: tuple[str, ...]
+    fits: Sequence[tuple[int, FitReport]], *, config: ModelConfig, names: tuple[str, ...]
 ) -> pd.DataFrame:
     """Mean absolute contributions per fit, member and feature.
 
     Parameters
     ----------
-    fits : sequence of (int, FitResult)
+    fits : sequence of (int, FitReport)
         Fold number (0 = final model) and fit.
     config : ModelConfig
         Member columns.

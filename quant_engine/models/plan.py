@@ -14,9 +14,8 @@ import numpy.typing as npt
 from quant_engine.core.errors import ConfigError, LookAheadError
 from quant_engine.core.panel import LabelPanel
 from quant_engine.models.config import ModelConfig
-from quant_engine.models.fitting import FitTask
-from quant_engine.models.inputs import RowWeights
 from quant_engine.models.matrix import Sessions
+from quant_engine.stats.fold_runs import FoldTask
 from quant_engine.stats.splits import Fold
 
 __all__ = ["FINAL", "WARMUP", "check_folds", "fit_tasks", "fold_name", "label_is_over"]
@@ -111,8 +110,7 @@ def fit_tasks(
     *,
     labels: LabelPanel,
     labelled_rows: npt.NDArray[np.int64],
-    weigh: RowWeights | None = None,
-) -> list[FitTask]:
+) -> list[FoldTask]:
     """List every fit, largest first so that parallel workers finish together.
 
     Parameters
@@ -120,29 +118,26 @@ def fit_tasks(
     folds : sequence of Fold
         Checked plan.
     config : ModelConfig
-        Passed on; ``maps.warmup_frac`` decides the warm-up fold.
+        How many train sessions are scored in sample; ``maps.warmup_frac`` decides the warm-up
+        fold.
     labels : LabelPanel
         Spans of every session.
     labelled_rows : ndarray of int64, shape (T,)
         Usable rows with a label per session.
-    weigh : RowWeights, optional
-        Passed on.
 
     Returns
     -------
-    list of FitTask
+    list of FoldTask
         Final model, folds from last to first, then the warm-up fold where it has enough rows.
     """
     everything = np.flatnonzero(labelled_rows)
     nothing = np.empty(0, dtype=np.int64)
-    tasks = [FitTask(FINAL, everything, nothing, True, config, weigh)]
-    tasks += [
-        FitTask(fold_name(fold), fold.train, fold.test, False, config, weigh)
-        for fold in folds[::-1]
-    ]
+    n_in_sample = config.max_in_sample_sessions
+    tasks = [FoldTask(FINAL, everything, nothing, n_in_sample, keep=True)]
+    tasks += [FoldTask(fold_name(fold), fold.train, fold.test, n_in_sample) for fold in folds[::-1]]
     train, predict = _warmup(folds[0], labels, config.maps.warmup_frac)
     if len(predict) and labelled_rows[train].sum() >= config.min_train_rows:
-        tasks.append(FitTask(WARMUP, train, predict, False, config, weigh))
+        tasks.append(FoldTask(WARMUP, train, predict, n_in_sample))
     return tasks
 
 

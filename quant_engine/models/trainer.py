@@ -6,8 +6,8 @@ executor.
 
 1. ``check_folds`` (module ``plan``) proves that no train label span touches its test block.
 2. ``training_rows`` makes the row matrix, standardised inside each session.
-3. ``fit_task`` (``fitting``) fits each fold, a warm-up fold inside the first train window, and the
-   final model on all labelled rows, all side by side through the executor.
+3. ``run_folds`` (``stats.fold_runs``) fits the ensemble (``fitting``) on each fold, a warm-up fold
+   inside the first train window, and all labelled rows, all side by side through the executor.
 4. ``make_block`` (``blocks``) turns raw predictions into scores per session.
 5. ``_outcomes`` fits the maps of each block on earlier blocks and applies them to it.
 6. ``fold_table`` and ``oos_frame`` (``evaluation``) tabulate; ``judge`` (``quality``) decides.
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import lightgbm as lgb
 import pandas as pd
 
-from quant_engine.core.executor import Executor, SerialExecutor
+from quant_engine.core.executor import Executor
 from quant_engine.core.panel import LabelPanel
 from quant_engine.core.progress import SILENT, Progress
 from quant_engine.models.blocks import Block, Market, fit_maps_on, make_block, map_scores
@@ -33,7 +33,7 @@ from quant_engine.models.evaluation import (
     oos_frame,
     overall_figures,
 )
-from quant_engine.models.fitting import FitResult, fit_task
+from quant_engine.models.fitting import EnsembleStrategy, FitReport
 from quant_engine.models.inputs import ModelFeatures, Target
 from quant_engine.models.learners import LEARNERS, build_learner
 from quant_engine.models.maps import ScoreMaps
@@ -49,6 +49,7 @@ from quant_engine.models.plan import (
 )
 from quant_engine.models.quality import QualityVerdict, judge
 from quant_engine.models.training_rows import training_rows
+from quant_engine.stats.fold_runs import FoldRun, run_folds
 from quant_engine.stats.splits import Fold, label_horizon
 
 __all__ = ["TrainResult", "train"]
@@ -164,30 +165,31 @@ def train(
         made = training_rows(features, labels, target=wanted, config=config)
         stage.advance()
     rows, label = made.rows, made.label
-    tasks = fit_tasks(
-        folds, config, labels=labels, labelled_rows=made.n_labelled, weigh=wanted.weigh
-    )
+    tasks = fit_tasks(folds, config, labels=labels, labelled_rows=made.n_labelled)
     with progress.stage("model fits", len(tasks)) as stage:
-        results = (executor or SerialExecutor()).map(
-            fit_task, tasks, shared=made.shared, on_done=stage.advance
+        results = run_folds(
+            EnsembleStrategy(config, wanted.weigh),
+            tasks,
+            shared=made.shared,
+            executor=executor,
+            on_done=stage.advance,
         )
     fits = {task.name: result for task, result in zip(tasks, results, strict=True)}
     market = Market(rows, label, features.volatility)
     span = labels.values.time.values, labels.span_start, labels.span_end
     lags = label_horizon(*span)
-    warmup = next((task.predict for task in tasks if task.name == WARMUP), None)
+    warmup = next((task.test for task in tasks if task.name == WARMUP), None)
     outcomes, maps = _outcomes(
         folds, fits, market=market, labels=labels, warmup=warmup, config=config, lags=lags
     )
     numbered = [(o.fold.number, o.fit) for o in outcomes]
+    final = fits[FINAL].report
     return TrainResult(
-        model=_final_model(
-            features, wanted.learned, fits[FINAL], folds=folds, maps=maps, config=config
-        ),
+        model=_final_model(features, wanted.learned, final, folds=folds, maps=maps, config=config),
         oos=oos_frame(outcomes, features.panel, rows=rows),
         folds=fold_table(outcomes, features.panel, config=config),
         importance=importance_frame(
-            [*numbered, (0, fits[FINAL])], config=config, names=features.schema.names
+            [*numbered, (0, final)], config=config, names=features.schema.names
         ),
         quality=judge(overall_figures(outcomes, config=config, lags=lags), config.quality),
     )
@@ -195,7 +197,7 @@ def train(
 
 def _outcomes(
     folds: Sequence[Fold],
-    fits: Mapping[str, FitResult],
+    fits: Mapping[str, FoldRun[FitReport]],
     *,
     market: Market,
     labels: LabelPanel,
@@ -211,13 +213,13 @@ def _outcomes(
     """
     evidence: list[tuple[Block, Sessions]] = []
     if warmup is not None:
-        raw = fits[WARMUP].raw
+        raw = fits[WARMUP].test_score
         evidence.append((make_block(market, warmup, raw, config=config), warmup))
     outcomes = []
     for fold in folds:
-        fit = fits[fold_name(fold)]
-        block = make_block(market, fold.test, fit.raw, config=config)
-        in_sample = make_block(market, fit.in_sample_sessions, fit.in_sample_raw, config=config)
+        run = fits[fold_name(fold)]
+        block = make_block(market, fold.test, run.test_score, config=config)
+        in_sample = make_block(market, run.in_sample_rows, run.in_sample_score, config=config)
         first, last_train = int(fold.test[0]), fold.train[-1]
         known = [
             (earlier, s[(s <= last_train) & label_is_over(labels, s, first)])
@@ -225,7 +227,7 @@ def _outcomes(
         ]
         maps = fit_maps_on(known, config, lags=lags)
         mapped = map_scores(maps, block.blend.score, block.volatility)
-        outcomes.append(FoldOutcome(fold, fit, block, in_sample, maps, mapped))
+        outcomes.append(FoldOutcome(fold, run.report, block, in_sample, maps, mapped))
         if not fold.is_holdout:
             evidence.append((block, fold.scored))
     return outcomes, fit_maps_on(evidence, config, lags=lags)
@@ -234,7 +236,7 @@ def _outcomes(
 def _final_model(
     features: ModelFeatures,
     target: str,
-    fit: FitResult,
+    fit: FitReport,
     *,
     folds: Sequence[Fold],
     maps: ScoreMaps | None,

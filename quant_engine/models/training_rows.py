@@ -35,7 +35,7 @@ class TrainingRows:
     n_labelled : ndarray of int64, shape (T,)
         Usable rows with a target per session.
     shared : dict of str to ndarray
-        Input of :func:`quant_engine.models.fitting.fit_task`.
+        Input of :meth:`quant_engine.models.fitting.EnsembleStrategy.fit`.
     """
 
     rows: RowMatrix

@@ -242,7 +242,10 @@ METRICS: Mapping[str, MetricDefinition] = MappingProxyType(
         "avg_holding_sessions": MetricDefinition(
             "Mean holding", DAYS, "Mean sessions between entry and exit."
         ),
-        "n_orders": MetricDefinition("Orders", COUNT, "Orders sent by rebalancing."),
+        "n_orders": MetricDefinition("Orders", COUNT, "Orders decided; settlements are none."),
+        "n_unfilled_orders": MetricDefinition(
+            "Unfilled orders", COUNT, "Orders of which no share was traded, for any reason."
+        ),
         "avg_participation": MetricDefinition(
             "Mean participation", PERCENT2, "Mean share of the session's volume taken by an order."
         ),

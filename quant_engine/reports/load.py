@@ -13,19 +13,19 @@ from quant_engine.artifacts.kinds.bundle import Bundle
 from quant_engine.artifacts.kinds.factor_report import FACTOR_REPORT
 from quant_engine.artifacts.kinds.market import MARKET, QUALITY
 from quant_engine.artifacts.kinds.training import TRAINING_REPORT
-from quant_engine.artifacts.lineage import lineage
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.artifacts.store import ArtifactStore
 from quant_engine.core.ids import ticker_of
 from quant_engine.core.units import BPS_PER_UNIT
+from quant_engine.reports.book_terms import book_terms
 from quant_engine.reports.factor_data import FactorPageData
+from quant_engine.reports.load_evaluation import load_evaluation
+from quant_engine.reports.load_lineage import load_lineage
 from quant_engine.reports.load_suite import load_suite
 from quant_engine.reports.tearsheet_data import (
     COST_KINDS,
     FRAMES,
     DatasetFacts,
-    Lineage,
-    LineageNode,
     MetricValue,
     QualityOutcome,
     RunFacts,
@@ -40,6 +40,9 @@ _RENAMED = {
     "benchmark_annual_return": "annual_return_benchmark",
     "avg_beta": "beta",
 }
+MAX_WARNINGS = 8
+"""Verdicts that stand on top of a page."""
+
 _NOT_SHOWN = ("first_session", "last_session")
 _TRADE_COLUMNS = {
     "actual_net_return": "ret_net",
@@ -56,13 +59,13 @@ class TearSheetSources:
     Parameters
     ----------
     refs : mapping of str to ArtifactRef
-        Roles ``market, quality, report, backtest, trades, validation``, and those of the validation
-        suite where it was run.
+        Roles ``market, quality, report, backtest, trades, validation, evaluation``, and those of
+        the validation suite where it was run.
     title : str
         Heading.
     run_id, model_version : str
         Shown in the header.
-    is_in_sample : bool
+    is_in_sample, is_same_bar : bool
         Marked on top of the page.
     """
 
@@ -71,6 +74,7 @@ class TearSheetSources:
     run_id: str
     model_version: str
     is_in_sample: bool = False
+    is_same_bar: bool = False
 
 
 def load_tearsheet(store: ArtifactStore, sources: TearSheetSources) -> TearSheetData:
@@ -113,6 +117,7 @@ def load_tearsheet(store: ArtifactStore, sources: TearSheetSources) -> TearSheet
             as_of=manifest.provenance.as_of,
             seed=manifest.provenance.seed,
             is_in_sample=sources.is_in_sample,
+            is_same_bar=sources.is_same_bar,
         ),
         periods_per_year=backtest.documents["settings"]["backtest"]["periods_per_year"],
         summary=_summary(backtest, report, facts, daily),
@@ -124,14 +129,16 @@ def load_tearsheet(store: ArtifactStore, sources: TearSheetSources) -> TearSheet
         ic_by_year=report.tables["ic_by_year"],
         quantile_returns=report.tables["quantile_returns"],
         quantile_cumulative=_quantile_cumulative(report),
-        folds=_folds(report),
+        folds=_fold_rows(report),
         regime_slices=_regimes(backtest, daily),
         monthly_returns=_months(daily),
         quality_findings=_findings(quality),
         time_contract=_time_contract(plan, backtest),
-        lineage=_lineage(store, refs["validation"]),
+        lineage=load_lineage(store, refs["validation"]),
         warnings=_warnings(validation),
         absent=_absences(facts),
+        checks=validation.tables["checks"],
+        evaluation=load_evaluation(store, refs),
         suite=load_suite(store, refs),
     )
 
@@ -187,7 +194,7 @@ def load_factor_page(store: ArtifactStore, sources: FactorSources) -> FactorPage
         facts=report.documents["facts"],
         tables=report.tables,
         n_trials=sources.n_trials,
-        lineage=_lineage(store, sources.refs["report"]),
+        lineage=load_lineage(store, sources.refs["report"]),
     )
 
 
@@ -255,7 +262,7 @@ def _quantile_cumulative(report: Bundle) -> pd.DataFrame:
     return frame
 
 
-def _folds(report: Bundle) -> pd.DataFrame:
+def _fold_rows(report: Bundle) -> pd.DataFrame:
     table = report.tables["folds"]
     return pd.DataFrame(
         {
@@ -315,46 +322,38 @@ def _findings(quality: Bundle) -> pd.DataFrame | None:
 
 def _time_contract(plan: Mapping[str, Any], backtest: Bundle) -> tuple[str, ...]:
     horizon, lag = plan["horizon_sessions"], plan["entry_lag"]
-    book = backtest.documents["settings"]["backtest"]["portfolio"]
+    fill, *held = book_terms(backtest.documents["settings"])
     embargo = plan["embargo_sessions"]
     shown = f"{embargo} sessions" if embargo is not None else "the longest label horizon"
     return (
         "Decision: after the close of session t, from data known by then.",
-        "Fill: at the open of session t + 1, never on the bar that made the signal.",
+        fill,
         f"Label: from the open of t + {lag} to the open of t + {lag + horizon}; its span is the "
         "closed interval of these sessions.",
         "Purge: no training label's span touches the test block (closed intervals of time).",
         f"Embargo: {shown} before each test block train nothing.",
-        f"Holding: {book['rebalance']} rebalancing over {book['rebalance_sessions']} sessions.",
+        *held,
     )
-
-
-def _lineage(store: ArtifactStore, ref: ArtifactRef) -> Lineage:
-    graph = lineage(store, ref)
-    nodes = tuple(
-        LineageNode(
-            kind=manifest.kind,
-            artifact_id=str(manifest.ref),
-            sha256=manifest.content_sha256,
-            label=manifest.provenance.producer,
-        )
-        for manifest in graph.manifests.values()
-    )
-    return Lineage(nodes=nodes, edges=tuple(dict.fromkeys(graph.edges())))
 
 
 def _warnings(validation: Bundle) -> tuple[str, ...]:
+    """What is no pass, failures first; the rest is counted, for the verdicts hold every row."""
     table = validation.tables["checks"]
-    return tuple(
-        f"{row.verdict.partition('_')[0]}: {row.reason}"
-        for row in table.itertuples(index=False)
-        if row.verdict != "pass"
-    )
+    order = {"fail": 0, "warn": 1}
+    open_rows = [row for row in table.itertuples(index=False) if row.verdict != "pass"]
+    open_rows.sort(key=lambda row: order.get(row.verdict, len(order)))
+    told = [f"{row.verdict.partition('_')[0]}: {row.reason}" for row in open_rows]
+    if len(told) > MAX_WARNINGS:
+        n_more = len(told) - MAX_WARNINGS + 1
+        told = [*told[: MAX_WARNINGS - 1], f"{n_more} more verdicts are no pass; see Validation"]
+    return tuple(told)
 
 
 def _absences(facts: Mapping[str, Any]) -> dict[str, str]:
     reasons = {
         "quality_findings": "The market is simulated, so no quality profile was applied.",
+        "excursions": "A book of target weights has no entry and exit prices to measure from: "
+        "only runs of trading rules record them.",
         "cost_share_of_gross": "The gross profit is not positive, so it has no cost share.",
     }
     if not facts["has_membership"]:

@@ -8,7 +8,6 @@ import pandas as pd
 
 from quant_engine.artifacts.kinds.backtest import VALIDATION
 from quant_engine.artifacts.kinds.validation import (
-    EVALUATION,
     MONTE_CARLO,
     NULLS,
     REFIT_PATHS,
@@ -27,7 +26,7 @@ def load_suite(store: ArtifactStore, refs: Mapping[str, ArtifactRef]) -> SuiteDa
     store : ArtifactStore
         Where the artifacts lie.
     refs : mapping of str to ArtifactRef
-        Roles ``validation, stress, nulls, monte_carlo, evaluation`` and, where models were fitted
+        Roles ``validation, stress, nulls, monte_carlo`` and, where models were fitted
         again, ``paths``.
 
     Returns
@@ -43,7 +42,6 @@ def load_suite(store: ArtifactStore, refs: Mapping[str, ArtifactRef]) -> SuiteDa
     monte_carlo = store.read(MONTE_CARLO, refs["monte_carlo"]).tables
     paths = store.read(REFIT_PATHS, refs["paths"]).tables["paths"] if "paths" in refs else None
     return SuiteData(
-        checks=validation.tables["checks"],
         stress=stress["stress"],
         capacity=stress["capacity"],
         variants=pd.DataFrame(facts["variants"]),
@@ -51,7 +49,6 @@ def load_suite(store: ArtifactStore, refs: Mapping[str, ArtifactRef]) -> SuiteDa
         paths=paths,
         bands=monte_carlo["bands"].set_index("session"),
         quantiles=monte_carlo["quantiles"],
-        slices=store.read(EVALUATION, refs["evaluation"]).tables["slices"],
         figures=facts["figures"],
         notes=facts["notes"],
     )

@@ -16,8 +16,6 @@ class SuiteData:
 
     Parameters
     ----------
-    checks : DataFrame
-        ``check, value, verdict, reason``.
     stress : DataFrame
         ``kind, level`` and net figures.
     capacity : DataFrame
@@ -32,15 +30,12 @@ class SuiteData:
         ``low, middle, high, observed``: wealth, 1 = the start.
     quantiles : DataFrame
         ``kind, level`` and outcomes of the simulated paths.
-    slices : DataFrame
-        ``dimension, slice, n_obs, is_thin`` and net figures.
     figures : mapping of str to float or None
         Headline figures.
     notes : mapping of str to str
         Figure to what it rests on, or why it is missing.
     """
 
-    checks: pd.DataFrame
     stress: pd.DataFrame
     capacity: pd.DataFrame
     variants: pd.DataFrame
@@ -48,6 +43,5 @@ class SuiteData:
     paths: pd.DataFrame | None
     bands: pd.DataFrame
     quantiles: pd.DataFrame
-    slices: pd.DataFrame
     figures: Mapping[str, float | int | None]
     notes: Mapping[str, str]

@@ -15,6 +15,15 @@ from quant_engine.reports.panels.activity import (
     trade_panels,
     turnover_panel,
 )
+from quant_engine.reports.panels.evaluation import (
+    attribution_panels,
+    calibration_panel,
+    crisis_panels,
+    excursion_panel,
+    slices_panels,
+    tca_panel,
+    waterfall_panel,
+)
 from quant_engine.reports.panels.evidence import (
     contract_panel,
     coverage_panel,
@@ -46,7 +55,7 @@ from quant_engine.reports.panels.summary import (
     recorded_panel,
     sharpe_panel,
 )
-from quant_engine.reports.panels.validation import suite_panels
+from quant_engine.reports.panels.validation import validation_panels
 from quant_engine.reports.tearsheet_data import TearSheetData
 
 __all__ = ["render_tearsheet"]
@@ -114,13 +123,7 @@ def render_tearsheet(data: TearSheetData) -> str:
 
 
 def _sections(data: TearSheetData) -> list[tuple[str, str, list[Markup]]]:
-    year_bars, year_slices = year_panels(data)
-    cost_curve, cost_years = cost_panels(data)
-    statistics, trade_returns = trade_panels(data)
-    best, worst = trade_extremes(data)
-    quantile_bars, quantile_curves = quantile_panels(data)
     lineage = lineage_panel(data.lineage, data.why_absent("lineage"))
-    timeline, folds = fold_panels(data)
     summary = el(
         "section",
         el("h2", "Key figures", class_="hidden-text", id="s-summary"),
@@ -132,40 +135,9 @@ def _sections(data: TearSheetData) -> list[tuple[str, str, list[Markup]]]:
     )
     return [
         ("summary", "Summary", [summary]),
-        (
-            "performance",
-            "Performance",
-            [equity_panel(data), monthly_panel(data), year_bars, year_slices],
-        ),
-        (
-            "risk",
-            "Risk",
-            [
-                rolling_panel(data),
-                distribution_panel(data),
-                drawdown_panel(data),
-                regime_panel(data),
-            ],
-        ),
-        (
-            "positions",
-            "Positions and costs",
-            [exposure_panel(data), turnover_panel(data), cost_curve, cost_years],
-        ),
-        ("trades", "Trades", [statistics, trade_returns, best, worst]),
-        (
-            "signal",
-            "Signal",
-            [
-                ic_date_panel(data),
-                ic_horizon_panel(data),
-                ic_year_panel(data),
-                quantile_bars,
-                quantile_curves,
-            ],
-        ),
-        ("walk-forward", "Walk-forward", [timeline, contract_panel(data), folds]),
-        *_suite_section(data),
+        *_book_sections(data),
+        *_model_sections(data),
+        ("validation", "Validation", validation_panels(data)),
         (
             "data",
             "Data and lineage",
@@ -175,8 +147,53 @@ def _sections(data: TearSheetData) -> list[tuple[str, str, list[Markup]]]:
     ]
 
 
-def _suite_section(data: TearSheetData) -> list[tuple[str, str, list[Markup]]]:
-    """The section of the validation suite, where it was run."""
-    if data.suite is None:
-        return []
-    return [("validation", "Validation", suite_panels(data.suite))]
+def _book_sections(data: TearSheetData) -> list[tuple[str, str, list[Markup]]]:
+    """What the book earned, risked, held, paid and traded, and where it came from."""
+    year_bars, year_slices = year_panels(data)
+    cost_curve, cost_years = cost_panels(data)
+    statistics, trade_returns = trade_panels(data)
+    best, worst = trade_extremes(data)
+    risk = [rolling_panel(data), distribution_panel(data), drawdown_panel(data), regime_panel(data)]
+    return [
+        (
+            "performance",
+            "Performance",
+            [equity_panel(data), monthly_panel(data), year_bars, year_slices],
+        ),
+        ("risk", "Risk", [*risk, *crisis_panels(data)]),
+        (
+            "positions",
+            "Positions and costs",
+            [
+                exposure_panel(data),
+                turnover_panel(data),
+                waterfall_panel(data),
+                cost_curve,
+                cost_years,
+                tca_panel(data),
+            ],
+        ),
+        ("trades", "Trades", [statistics, trade_returns, best, worst, excursion_panel(data)]),
+        ("attribution", "Attribution", [*attribution_panels(data), *slices_panels(data)]),
+    ]
+
+
+def _model_sections(data: TearSheetData) -> list[tuple[str, str, list[Markup]]]:
+    """How good the scores were, and how they were made out of sample."""
+    quantile_bars, quantile_curves = quantile_panels(data)
+    timeline, folds = fold_panels(data)
+    return [
+        (
+            "signal",
+            "Signal",
+            [
+                ic_date_panel(data),
+                ic_horizon_panel(data),
+                ic_year_panel(data),
+                quantile_bars,
+                quantile_curves,
+                calibration_panel(data),
+            ],
+        ),
+        ("walk-forward", "Walk-forward", [timeline, contract_panel(data), folds]),
+    ]

@@ -19,6 +19,7 @@ import pandas as pd
 
 from quant_engine.core.errors import ConfigError, SchemaMismatchError, did_you_mean
 from quant_engine.core.tracks import Track
+from quant_engine.reports.evaluation_data import EvaluationData
 from quant_engine.reports.suite_data import SuiteData
 
 __all__ = [
@@ -113,6 +114,8 @@ FRAMES: Mapping[str, FrameSchema] = MappingProxyType(
                 "confidence",
                 "regime",
                 "exit_reason",
+                "mae_frac",
+                "mfe_frac",
             ),
         ),
         "ic_by_date": FrameSchema(index="session", required=("ic", "rank_ic")),
@@ -148,6 +151,7 @@ FRAMES: Mapping[str, FrameSchema] = MappingProxyType(
         ),
         "monthly_returns": FrameSchema(required=("year", "month", "ret_net")),
         "quality_findings": FrameSchema(required=("rule", "severity", "n_findings")),
+        "checks": FrameSchema(required=("check", "value", "verdict", "reason")),
     }
 )
 """Schema of every table of :class:`TearSheetData`, by field name."""
@@ -199,6 +203,8 @@ class RunFacts:
         Random seed; None when nothing random was used.
     is_in_sample : bool
         True when the scores were fitted on the very sessions shown; marked on top of the page.
+    is_same_bar : bool
+        True when orders filled on the bar that decided them; marked in the same way.
     """
 
     run_id: str
@@ -209,6 +215,7 @@ class RunFacts:
     as_of: str
     seed: int | None = None
     is_in_sample: bool = False
+    is_same_bar: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,8 +363,8 @@ class TearSheetData:
         Columns of :data:`FRAMES`.
     quantile_cumulative, folds, regime_slices, monthly_returns : DataFrame or None
         Columns of :data:`FRAMES`.
-    quality_findings : DataFrame or None
-        Columns of :data:`FRAMES`.
+    quality_findings, checks : DataFrame or None
+        Columns of :data:`FRAMES`; ``checks`` holds one verdict per rule.
     time_contract : tuple of str
         Sentences: decision time, fill time, label span, purge, embargo.
     lineage : Lineage or None
@@ -368,8 +375,10 @@ class TearSheetData:
         Field or metric name to the reason why it is not there.
     regime_names : Mapping of int to str
         Display names of regime codes.
+    evaluation : EvaluationData or None
+        Slices, trading costs, attribution; None = the run recorded none.
     suite : SuiteData or None
-        What the validation suite found; None = it was not run, so the page has no such section.
+        What the validation suite found; None = it was not run.
 
     Raises
     ------
@@ -395,11 +404,13 @@ class TearSheetData:
     regime_slices: pd.DataFrame | None = None
     monthly_returns: pd.DataFrame | None = None
     quality_findings: pd.DataFrame | None = None
+    checks: pd.DataFrame | None = None
     time_contract: tuple[str, ...] = ()
     lineage: Lineage | None = None
     warnings: tuple[str, ...] = ()
     absent: Mapping[str, str] = field(default_factory=dict)
     regime_names: Mapping[int, str] = field(default_factory=lambda: REGIME_NAMES)
+    evaluation: EvaluationData | None = None
     suite: SuiteData | None = None
 
     def __post_init__(self) -> None:

@@ -54,7 +54,7 @@ def row_order(values: FloatMatrix) -> tuple[npt.NDArray[np.int32], BoolVector]:
         shift, low = 32, (1 << 32) - 1
     # One row of float32, and the same memory read as integers.
     narrow = np.empty(n_columns, dtype=np.float32)
-    _pack(values, narrow, narrow.view(np.int32), (low, shift), keys)
+    _fill_keys(values, narrow, narrow.view(np.int32), (low, shift), keys)
     keys.sort(axis=1)
     order = np.empty(values.shape, dtype=np.int32)
     tied = np.empty(n_rows, dtype=np.bool_)
@@ -63,7 +63,7 @@ def row_order(values: FloatMatrix) -> tuple[npt.NDArray[np.int32], BoolVector]:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _pack(
+def _fill_keys(
     values: FloatMatrix,
     narrow: npt.NDArray[np.float32],
     bits: npt.NDArray[np.int32],

@@ -1,7 +1,8 @@
 """The validation suite: everything that ``run_backtest.py --advanced`` adds to a backtest.
 
-1. ``stress_stage``, ``null_stage``, ``monte_carlo_stage`` and ``evaluation_stage`` look at the
-   finished backtest; ``refit_stages`` fit the model again on a combinatorial plan.
+1. ``stress_stage``, ``null_stage``, ``monte_carlo_stage`` and ``parity_stage`` look at the finished
+   backtest, whose evaluation is there already; ``refit_stages`` fit the model again on a
+   combinatorial plan.
 2. ``_variants`` simulates neighbouring books; each is a trial of the same family.
 3. ``selection_figures`` asks the trial ledger: deflated Sharpe ratio, probability of overfitting
    and superior predictive ability among all that was tried.
@@ -21,17 +22,18 @@ import pandas as pd
 
 from quant_engine.artifacts.kinds.backtest import BACKTEST
 from quant_engine.artifacts.manifest import ArtifactRef
-from quant_engine.backtest.perturbation import neighbouring_books
+from quant_engine.backtest.perturbation import neighbouring_books, neighbouring_rules
 from quant_engine.backtest.simulation import FIGURES
+from quant_engine.core.errors import DataError
 from quant_engine.core.trials import TrialSink
 from quant_engine.governance.bundle import Metric
 from quant_engine.governance.ledger import TrialLedger
 from quant_engine.stats.snooping import SnoopingConfig, spa_test
 from quant_engine.workflows.advanced_parts import (
     Subject,
-    evaluation_stage,
     monte_carlo_stage,
     null_stage,
+    parity_stage,
     stress_stage,
 )
 from quant_engine.workflows.evidence import (
@@ -57,8 +59,8 @@ class Suite:
     Parameters
     ----------
     refs : dict of str to ArtifactRef
-        Roles ``stress, nulls, monte_carlo, evaluation`` and, where models were fitted again,
-        ``refits_1 ...`` and ``paths``.
+        Roles ``stress, nulls, monte_carlo, parity, evaluation`` and, where models were fitted
+        again, ``refits_1 ...`` and ``paths``.
     variants : DataFrame
         ``variant, backtest`` (address) and the compared figures of every neighbouring book.
     selection : tuple of Metric
@@ -97,7 +99,8 @@ def run_suite(tested: Subject, record: RunRecord, ledger: TrialLedger) -> Suite:
     refs = stress_stage(tested)
     refs |= null_stage(tested)
     refs |= monte_carlo_stage(tested)
-    refs |= evaluation_stage(tested)
+    refs |= parity_stage(tested)
+    refs["evaluation"] = tested.refs["evaluation"]
     refits, refit_note = refit_stages(tested)
     variants = _variants(tested, record, ledger)
     family = strategy_family(record)
@@ -117,15 +120,9 @@ def run_suite(tested: Subject, record: RunRecord, ledger: TrialLedger) -> Suite:
 
 def _variants(tested: Subject, record: RunRecord, sink: TrialSink) -> pd.DataFrame:
     """Simulate and count every neighbouring book."""
-    advanced = tested.advanced
-    books = neighbouring_books(
-        tested.config.backtest,
-        size_factors=advanced.size_factors,
-        holding_factors=advanced.holding_factors,
-    )
     rows = []
-    for name, book in books.items():
-        config = tested.config.model_copy(update={"backtest": book})
+    for name, change in _neighbours(tested).items():
+        config = tested.config.model_copy(update=change)
         refs = simulate_stage(tested.workspace, tested.stages, tested.run, config)
         changes = {"config": config.content(), "artifacts": refs}
         record_backtest(sink, record.model_copy(update=changes), tested.run)
@@ -133,6 +130,22 @@ def _variants(tested: Subject, record: RunRecord, sink: TrialSink) -> pd.DataFra
         figures = {key: np.nan if summary[key] is None else summary[key] for key in FIGURES}
         rows.append({"variant": name, "backtest": str(refs["backtest"]), **figures})
     return pd.DataFrame(rows, columns=["variant", "backtest", *FIGURES])
+
+
+def _neighbours(tested: Subject) -> dict[str, dict[str, Any]]:
+    """What differs in each neighbouring book, or in each neighbour of its rules."""
+    factors: dict[str, Any] = {
+        "size_factors": tested.advanced.size_factors,
+        "holding_factors": tested.advanced.holding_factors,
+    }
+    traded = tested.config.rules
+    if traded is None:
+        books = neighbouring_books(tested.config.backtest, **factors)
+        return {name: {"backtest": book} for name, book in books.items()}
+    return {
+        name: {"rules": traded.model_copy(update={"settings": rules})}
+        for name, rules in neighbouring_rules(traded.settings, **factors).items()
+    }
 
 
 def selection_figures(
@@ -176,8 +189,12 @@ def selection_figures(
         found.append(deflated_metric(own, n_trials=n_trials, sharpe_variance=sharpe_variance))
     else:
         notes["dsr_p_value"] = "the ledger has one trial, so there is nothing to deflate by"
-    found.append(overfitting_metric(competition, n_obs=len(own)))
     notes["pbo"] = _why_no_pbo(competition)
+    try:
+        found.append(overfitting_metric(competition, n_obs=len(own)))
+    except DataError as reason:
+        # One strategy of the family that stood still for a while must not end the suite.
+        notes["pbo"] = str(reason)
     if len(common) >= MIN_SESSIONS and not competition.lost:
         config = SnoopingConfig(n_draws=SPA_DRAWS)
         tested = spa_test(common, config=config, seed=seed)

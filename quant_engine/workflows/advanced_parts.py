@@ -1,6 +1,6 @@
 """Parts of the validation suite that need nothing but a finished backtest.
 
-Each part is one stage: stresses with capacity, null baselines, Monte Carlo, evaluation.
+Each part is one stage: stresses with capacity, null baselines, Monte Carlo, paper account.
 """
 
 from __future__ import annotations
@@ -13,27 +13,18 @@ import pandas as pd
 
 from quant_engine.artifacts.kinds.backtest import BACKTEST, ORDERS, TRADES
 from quant_engine.artifacts.kinds.bundle import Bundle
-from quant_engine.artifacts.kinds.market import MARKET
-from quant_engine.artifacts.kinds.panel import PANEL
-from quant_engine.artifacts.kinds.training import OOS, TRAINING_REPORT
-from quant_engine.artifacts.kinds.validation import EVALUATION, MONTE_CARLO, NULLS, STRESS
+from quant_engine.artifacts.kinds.training import TRAINING_REPORT
+from quant_engine.artifacts.kinds.validation import MONTE_CARLO, NULLS, PARITY, STRESS
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.backtest.capacity import capacity
-from quant_engine.backtest.evaluation import (
-    decile_spread,
-    ic_decay,
-    recovery_times,
-    rolling_ic,
-    sign_calibration,
-    top_trade_share,
-)
 from quant_engine.backtest.nulls import null_baselines
-from quant_engine.backtest.slices import market_phases, slice_table
+from quant_engine.backtest.paper_follow import FOLLOWED_SESSIONS, followed, why_not_followed
+from quant_engine.backtest.parity import FIGURES, ParityConfig, backtest_record, parity
+from quant_engine.backtest.run_costs import profile_of
 from quant_engine.backtest.stress import cost_stress, delay_stress
 from quant_engine.core.hashing import finite_or_none
-from quant_engine.core.panel import Panel
 from quant_engine.stats.bootstrap import stationary_indices
-from quant_engine.stats.metrics import annual_return, max_drawdown, sharpe
+from quant_engine.stats.metrics import sharpe
 from quant_engine.stats.montecarlo import PathDistribution, resample_paths, shuffle_trades
 from quant_engine.stats.path_bands import null_sharpe_p, wealth_bands
 from quant_engine.workflows.advanced_config import AdvancedConfig
@@ -44,10 +35,10 @@ from quant_engine.workflows.simulation import (
     read_simulation,
     simulation_inputs,
 )
-from quant_engine.workflows.train import wide
 
 BAND_LEVELS = (0.05, 0.5, 0.95)
 MIN_TRADES = 3
+MIN_FOLLOWED = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +118,7 @@ def stress_stage(tested: Subject) -> dict[str, ArtifactRef]:
             workspace.store.read(ORDERS, tested.refs["orders"]).tables["orders"],
             initial_equity_usd=tested.config.backtest.initial_equity_usd,
             periods_per_year=tested.periods_per_year,
-            participation_cap_frac=simulation.costs.participation_cap_frac,
+            participation_cap_frac=profile_of(simulation.costs).participation_cap_frac,
         )
         tables = {
             "stress": pd.concat([by_cost, by_delay], ignore_index=True),
@@ -174,6 +165,7 @@ def null_stage(tested: Subject) -> dict[str, ArtifactRef]:
             n_draws=advanced.n_null_draws,
             seed=advanced.seed,
             progress=tested.workspace.progress,
+            executor=tested.workspace.executor,
         )
         own = float(sharpe_of(tested.daily["ret_net"], tested.periods_per_year))
         mean = found.draws.groupby("kind")["turnover_ann"].mean()
@@ -202,6 +194,65 @@ def null_stage(tested: Subject) -> dict[str, ArtifactRef]:
         config={**_costs(tested), "n_draws": advanced.n_null_draws, "seed": advanced.seed},
         inputs=_inputs(tested, "backtest"),
     )
+
+
+def parity_stage(tested: Subject) -> dict[str, ArtifactRef]:
+    """Let a paper account follow the newest sessions and compare it with the backtest.
+
+    Parameters
+    ----------
+    tested : Subject
+        The backtest.
+
+    Returns
+    -------
+    dict of str to ArtifactRef
+        Role ``parity``.
+    """
+    limits = ParityConfig(periods_per_year=tested.periods_per_year)
+
+    def compute() -> dict[str, tuple[Any, Any]]:
+        with tested.workspace.progress.stage("paper account", 1):
+            return {"parity": (PARITY, _parity(tested, limits))}
+
+    return tested.stages.run(
+        "advanced.parity",
+        compute,
+        packages=PARITY.packages,
+        config={**_costs(tested), "limits": limits.content(), "n_sessions": FOLLOWED_SESSIONS},
+        inputs=_inputs(tested, "backtest", "orders"),
+    )
+
+
+def _parity(tested: Subject, limits: ParityConfig) -> Bundle:
+    simulation = read_simulation(tested.workspace, tested.run, tested.config)
+    daily = tested.daily
+    rules, config = simulation.rules, simulation.config
+    reason = why_not_followed(config, rules, simulation.panel)
+    if not reason and len(daily) < MIN_FOLLOWED:
+        reason = f"{len(daily)} sessions, of {MIN_FOLLOWED} needed"
+    if reason:
+        empty = pd.DataFrame({"figure": list(FIGURES), "backtest": np.nan, "paper": np.nan})
+        table = empty.assign(deviation=np.nan, is_within=False)
+        facts = dict.fromkeys(("worst_deviation", "tracking_error_ann"))
+        return Bundle({"figures": table}, {"facts": {**facts, "n_sessions": 0, "reason": reason}})
+    orders = tested.workspace.store.read(ORDERS, tested.refs["orders"]).tables["orders"]
+    paper = followed(
+        daily,
+        orders,
+        simulation.panel,
+        costs=simulation.costs,
+        config=config,
+        fill=config.fill if rules is None else rules.fill,
+    )
+    found = parity(backtest_record(daily, orders), paper, limits)
+    facts = {
+        "worst_deviation": finite_or_none(float(found.table["deviation"].max(skipna=False))),
+        "tracking_error_ann": finite_or_none(found.tracking_error_ann),
+        "n_sessions": len(paper),
+        "reason": f"{found.reason} over the newest {len(paper)} sessions",
+    }
+    return Bundle({"figures": found.table}, {"facts": facts})
 
 
 def monte_carlo_stage(tested: Subject) -> dict[str, ArtifactRef]:
@@ -281,136 +332,6 @@ def _path_quantiles(kind: str, paths: PathDistribution) -> pd.DataFrame:
     return table
 
 
-def evaluation_stage(tested: Subject) -> dict[str, ArtifactRef]:
-    """Cut the record into slices and look at decay, concentration and recovery.
-
-    Parameters
-    ----------
-    tested : Subject
-        The backtest.
-
-    Returns
-    -------
-    dict of str to ArtifactRef
-        Role ``evaluation``.
-    """
-    run = tested.run
-    inputs = [tested.refs["backtest"], tested.refs["trades"], run.artifacts["report"]]
-    inputs += [run.artifacts[role] for role in ("panel", "market", "oos")]
-    return tested.stages.run(
-        "advanced.evaluation",
-        lambda: {"evaluation": (EVALUATION, _evaluation(tested))},
-        packages=EVALUATION.packages,
-        config={
-            "phases": tested.advanced.phases.content(),
-            "in_sample": tested.config.in_sample,
-            "book": tested.config.backtest.content(),
-        },
-        inputs=tuple(inputs),
-    )
-
-
-def _evaluation(tested: Subject) -> Bundle:
-    store, run = tested.workspace.store, tested.run
-    panel = store.read(PANEL, run.artifacts["panel"])
-    benchmark = store.read(MARKET, run.artifacts["market"]).tables["benchmark"]
-    daily, trades = tested.daily, tested.trades
-    market = benchmark.set_index("session")["close_return"].reindex(panel.time.index)
-    phases = pd.Series(
-        market_phases(market.to_numpy(dtype=np.float64), tested.advanced.phases), panel.time.index
-    )
-    slices = slice_table(
-        daily,
-        trades,
-        phases=phases.reindex(pd.DatetimeIndex(daily.index)).to_numpy(dtype=np.int64),
-        sectors=_last_sectors(panel),
-        periods_per_year=tested.periods_per_year,
-    )
-    by_date = tested.training_report.tables["ic_by_date"]
-    rank_ic = by_date["rank_ic"].to_numpy(dtype=np.float64)
-    rolling = pd.DataFrame(
-        {"session": by_date["session"], "rank_ic": rank_ic, "rolling": rolling_ic(rank_ic)}
-    )
-    oos = store.read(OOS, run.artifacts["oos"]).tables["oos"]
-    calibration = sign_calibration(
-        oos["confidence"],
-        (np.sign(oos["label"]) == np.sign(oos["score"])).where(oos["label"].notna()),
-    )
-    if calibration.empty:
-        calibration = pd.DataFrame(columns=list(EVALUATION.tables["calibration"]))
-    metrics = {
-        "split": _declared_split(tested, daily),
-        "decile_spread": _finite(_deciles(oos, panel, run.horizon_sessions)),
-        "rolling_ic_last": finite_or_none(_last(rolling["rolling"])),
-        "rolling_ic_decay": finite_or_none(ic_decay(rank_ic)),
-        "pnl_top20_frac": finite_or_none(top_trade_share(trades["pnl_net"])),
-        "recovery": _finite(recovery_times(daily["ret_net"])),
-    }
-    return Bundle(
-        {"slices": slices, "rolling_ic": rolling, "calibration": calibration},
-        {"metrics": metrics, "regime_slices": _regime_slices(slices)},
-    )
-
-
-def _deciles(oos: pd.DataFrame, panel: Panel, horizon: int) -> dict[str, float]:
-    values = (wide(oos, name, panel) for name in ("score", "label"))
-    return decile_spread(*values, lags=horizon)
-
-
-def _declared_split(tested: Subject, daily: pd.DataFrame) -> dict[str, Any]:
-    """Figures before and inside the holdout, as the split plan declares them."""
-    folds = tested.training_report.tables["folds"]
-    holdout = folds[folds["is_holdout"].astype(bool)]
-    first = None if holdout.empty else pd.Timestamp(holdout["test_first"].min())
-    inside = np.zeros(len(daily), dtype=bool) if first is None else daily.index > first
-    parts = {"all": np.ones(len(daily), dtype=bool), "development": ~inside, "holdout": inside}
-    document: dict[str, Any] = {
-        "holdout_first_session": None if first is None else str(first.date())
-    }
-    for name, chosen in parts.items():
-        net = daily["ret_net"].to_numpy(dtype=np.float64)[chosen]
-        document[name] = {
-            "n_sessions": len(net),
-            **_finite(
-                {
-                    "sharpe": sharpe_of(net, tested.periods_per_year),
-                    "annual_return": annual_return(net, periods_per_year=tested.periods_per_year),
-                    "max_drawdown": max_drawdown(net),
-                }
-            ),
-        }
-    return document
-
-
-def _regime_slices(slices: pd.DataFrame) -> dict[str, Any]:
-    """Drawdown, exposure and return by regime and by phase, as plain values."""
-    kept = ("n_obs", "is_thin", "annual_return", "max_drawdown", "sharpe")
-    kept += ("avg_gross_exposure", "avg_net_exposure", "n_trades")
-    document: dict[str, Any] = {}
-    for dimension in ("regime", "phase"):
-        part = slices[slices["dimension"] == dimension].set_index("slice")
-        document[dimension] = {
-            str(name): {
-                column: value if isinstance(value, bool) else finite_or_none(float(value))
-                for column, value in ((c, part.loc[name, c].item()) for c in kept)
-            }
-            for name in part.index
-        }
-    return document
-
-
-def _last_sectors(panel: Panel) -> pd.Series | None:
-    """Sector of each asset as last known; None where the panel has none."""
-    if "sector" not in panel.groups:
-        return None
-    table = panel.group("sector")
-    codes = np.asarray(table.codes)
-    last = len(codes) - 1 - (codes[::-1] >= 0).argmax(axis=0)
-    code = codes[last, np.arange(codes.shape[1])]
-    names = np.array([*table.categories, "unknown"], dtype=object)
-    return pd.Series(names[code], index=pd.Index(panel.asset_ids))
-
-
 def sharpe_of(returns: Any, periods_per_year: float) -> float:
     """Annualised Sharpe ratio of session returns; NaN where there is none.
 
@@ -429,15 +350,6 @@ def sharpe_of(returns: Any, periods_per_year: float) -> float:
     if not len(values):
         return float("nan")
     return float(sharpe(values, periods_per_year=periods_per_year, method="per_period").value)
-
-
-def _last(values: pd.Series) -> float:
-    known = values.dropna()
-    return float(known.iloc[-1]) if len(known) else float("nan")
-
-
-def _finite(values: dict[str, float]) -> dict[str, float | None]:
-    return {name: finite_or_none(float(value)) for name, value in values.items()}
 
 
 def _costs(tested: Subject) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from quant_engine.artifacts.kinds.validation import (
     EVALUATION,
     MONTE_CARLO,
     NULLS,
+    PARITY,
     REFIT_PATHS,
     STRESS,
 )
@@ -37,6 +38,8 @@ _HEADLINE = {
             "positive_regime_frac",
             "rolling_ic_decay",
             "pnl_top20_frac",
+            "ensemble_disagreement",
+            "paper_deviation",
         )
     },
 }
@@ -112,7 +115,7 @@ def suite_figures(tested: Subject, suite: Suite) -> SuiteFigures:
 
 
 def _described(tested: Subject, suite: Suite) -> dict[str, float | None]:
-    """Figures of Monte Carlo and evaluation."""
+    """Figures of Monte Carlo, evaluation and the paper account."""
     store, refs = tested.workspace.store, suite.refs
     monte_carlo = store.read(MONTE_CARLO, refs["monte_carlo"]).documents["facts"]
     evaluation = store.read(EVALUATION, refs["evaluation"])
@@ -125,6 +128,8 @@ def _described(tested: Subject, suite: Suite) -> dict[str, float | None]:
         "rolling_ic_decay": metrics["rolling_ic_decay"],
         "pnl_top20_frac": metrics["pnl_top20_frac"],
         "recovery_trend": metrics["recovery"]["trend"],
+        "ensemble_disagreement": metrics["disagreement_mean"],
+        "paper_deviation": store.read(PARITY, refs["parity"]).documents["facts"]["worst_deviation"],
     }
 
 
@@ -161,6 +166,8 @@ def suite_details(tested: Subject, suite: Suite) -> dict[str, str]:
     turnover = facts["turnover_ann"]["random_entry"]
     worst = suite.variants["sharpe"].min() if len(suite.variants) else np.nan
     details = dict(suite.notes)
+    followed = store.read(PARITY, suite.refs["parity"]).documents["facts"]
+    details["paper_deviation"] = followed["reason"]
     if limit["capacity_usd"] is None:
         details["capacity_multiple"] = limit["reason"]
     else:
@@ -172,6 +179,18 @@ def suite_details(tested: Subject, suite: Suite) -> dict[str, str]:
         details["null_p_value"] = (
             f"turnover {turnover:.1f} a year against {facts['strategy_turnover_ann']:.1f}"
         )
+    metrics = store.read(EVALUATION, suite.refs["evaluation"]).documents["metrics"]
+    if metrics["pnl_top20_frac"] is None:
+        details["pnl_top20_frac"] = "the trades made no net profit that could be shared out"
+    if metrics["recovery"]["trend"] is None:
+        n_spells = metrics["recovery"]["n_spells"] or 0.0
+        details["recovery_trend"] = (
+            f"losses of 1 % or more: {n_spells:.0f}, too few that ended for two halves"
+        )
+    if metrics["disagreement_mean"] is None:
+        details["ensemble_disagreement"] = metrics["absent"]["disagreement"]
+    if metrics["rolling_ic_decay"] is None:
+        details["rolling_ic_decay"] = "fewer than 120 sessions with a rank IC"
     if not np.isnan(worst):
         details["variant_positive_frac"] = f"lowest Sharpe ratio {worst:.2f}"
     return details

@@ -16,19 +16,19 @@ from typing import Any
 import pandas as pd
 
 from quant_engine.artifacts.files import write_atomic, write_json
-from quant_engine.artifacts.kinds.backtest import BACKTEST, TRADES, VALIDATION
+from quant_engine.artifacts.kinds.backtest import BACKTEST, ORDERS, TRADES, VALIDATION
 from quant_engine.artifacts.kinds.bundle import Bundle
 from quant_engine.artifacts.kinds.market import MARKET
 from quant_engine.artifacts.kinds.panel import PANEL
 from quant_engine.artifacts.kinds.training import TRAINING_REPORT
 from quant_engine.artifacts.kinds.validation import EVALUATION
 from quant_engine.artifacts.manifest import ArtifactRef
+from quant_engine.backtest.funnel import entry_funnel, why_nothing_traded
 from quant_engine.backtest.portfolio import PortfolioConfig
+from quant_engine.backtest.rules_inputs import refuse_settings_of_weights
 from quant_engine.core.errors import ConfigError, did_you_mean
-from quant_engine.core.panel import PriceBasis
 from quant_engine.core.specs import build_config
 from quant_engine.data.universe import survivorship_comparison
-from quant_engine.execution.contract import ExecutionContract
 from quant_engine.reports.load import TearSheetSources, load_tearsheet
 from quant_engine.reports.tearsheet import render_tearsheet
 from quant_engine.workflows.advanced import Suite, run_suite, suite_documents
@@ -36,13 +36,19 @@ from quant_engine.workflows.advanced_config import AdvancedConfig
 from quant_engine.workflows.advanced_parts import Subject
 from quant_engine.workflows.advanced_verdict import PROFILE as SUITE_PROFILE
 from quant_engine.workflows.advanced_verdict import SuiteFigures, suite_details, suite_figures
-from quant_engine.workflows.config import TrainConfig, section_of
+from quant_engine.workflows.config import section_of
 from quant_engine.workflows.context import Stages, Workspace, new_run_id
-from quant_engine.workflows.labels import is_meta
+from quant_engine.workflows.evaluation import evaluation_stage
 from quant_engine.workflows.outcome import Outcome, listed
+from quant_engine.workflows.rules import take_rules
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
-from quant_engine.workflows.simulation import BacktestRunConfig, simulate_stage
-from quant_engine.workflows.trials import record_backtest, track_ledger
+from quant_engine.workflows.simulation import (
+    BacktestRunConfig,
+    fills_contract,
+    read_simulation,
+    simulate_stage,
+)
+from quant_engine.workflows.trials import fills_same_bar, record_backtest, track_ledger
 from quant_engine.workflows.validation import (
     validation_details,
     validation_metrics,
@@ -50,7 +56,7 @@ from quant_engine.workflows.validation import (
     validation_table,
 )
 
-SECTIONS = ("backtest", "costs", "advanced")
+SECTIONS = ("backtest", "costs", "rules", "advanced")
 """Settings that a person may give; whether predictions are in-sample is a flag."""
 
 
@@ -110,19 +116,22 @@ def run_backtest(
         if request.run_id
         else runs.newest("train", horizon=request.horizon)
     )
-    own = {name: value for name, value in overrides.items() if name != "advanced"}
-    terminal = run.config["labels"]["terminal"]
-    config = resolve_book(own, run, terminal, in_sample=request.allow_in_sample)
+    config = resolve_backtest(workspace, run, overrides, in_sample=request.allow_in_sample)
     advanced = build_config(
         AdvancedConfig, section_of(overrides, "advanced"), where="settings: advanced"
     )
     if dry_run:
         return Outcome(text=f"would backtest {run.title()}", status="dry_run", dataset=run.dataset)
-    stages = _stages(workspace, run)
-    refs = simulate_stage(workspace, stages, run, config)
-    record = _record(workspace, run, config, refs)
+    stages = stages_of(workspace, run)
+    reason = nothing_to_trade(workspace, run, config)
+    refs = {} if reason else simulate_stage(workspace, stages, run, config)
+    record = backtest_record(workspace, run, config, refs)
+    reason = reason or _nothing_filled(workspace, run, config, refs)
+    if reason:
+        return _no_trades(workspace, stages, record, run, reason)
+    tested = Subject(workspace, stages, run, config, refs, advanced)
+    refs |= evaluation_stage(tested)
     if request.advanced:
-        tested = Subject(workspace, stages, run, config, refs, advanced)
         suite = run_suite(tested, record, track_ledger(workspace, run.track))
         judged = _Judged(tested, suite, suite_figures(tested, suite))
     else:
@@ -152,6 +161,97 @@ def _with_survivorship(workspace: Workspace, run: RunRecord, outcome: Outcome) -
         outcome,
         text=f"{outcome.text}\nequal-weight returns with and without survivorship\n{text}",
         metrics={**outcome.metrics, **metrics},
+    )
+
+
+def resolve_backtest(
+    workspace: Workspace, run: RunRecord, overrides: dict[str, Any], *, in_sample: bool = False
+) -> BacktestRunConfig:
+    """Complete the settings of a backtest of a training run.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Specs of rules.
+    run : RunRecord
+        Training run.
+    overrides : dict
+        Nested settings that somebody gave; the section ``advanced`` is passed over.
+    in_sample : bool
+        Whether the model has seen the sessions that are traded.
+
+    Returns
+    -------
+    BacktestRunConfig
+        Complete, with rules where they were asked for.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown setting, with the nearest names, and for settings of target weights beside
+        rules.
+    """
+    own = {name: value for name, value in overrides.items() if name != "advanced"}
+    own, traded = take_rules(own, workspace.catalog, run)
+    terminal = run.config["labels"]["terminal"]
+    config = resolve_book(own, run, terminal, in_sample=in_sample)
+    if traded is not None:
+        refuse_settings_of_weights(config.backtest)
+    return config.model_copy(update={"rules": traded})
+
+
+def nothing_to_trade(workspace: Workspace, run: RunRecord, config: BacktestRunConfig) -> str:
+    """Say why no score passes the thresholds of a backtest; empty where some do.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Store.
+    run : RunRecord
+        Training run.
+    config : BacktestRunConfig
+        What would be simulated; a book without thresholds is not examined.
+
+    Returns
+    -------
+    str
+        A sentence.
+    """
+    book = config.backtest
+    limits = (book.min_confidence, book.min_expected_return_frac, config.rules)
+    if all(limit is None for limit in limits):
+        return ""
+    funnel = entry_funnel(read_simulation(workspace, run, config))
+    return why_nothing_traded(funnel, {}) if funnel[-1].n_left == 0 else ""
+
+
+def _nothing_filled(
+    workspace: Workspace, run: RunRecord, config: BacktestRunConfig, refs: dict[str, ArtifactRef]
+) -> str:
+    """Say why a simulated book has no trade; empty where it has."""
+    summary = workspace.store.read(BACKTEST, refs["backtest"]).documents["summary"]
+    if summary["n_trades"]:
+        return ""
+    orders = workspace.store.read(ORDERS, refs["orders"]).tables["orders"]
+    statuses = {str(name): int(n) for name, n in orders["status"].value_counts().items()}
+    return why_nothing_traded(entry_funnel(read_simulation(workspace, run, config)), statuses)
+
+
+def _no_trades(
+    workspace: Workspace, stages: Stages, record: RunRecord, run: RunRecord, reason: str
+) -> Outcome:
+    """A run without a trade is counted and said aloud; it leaves no page and no exports."""
+    record_backtest(track_ledger(workspace, run.track), record, run)
+    lines = [run.title(), *_marks(record), f"NO TRADES: {reason}"]
+    lines.append("no tear sheet and no exports were written; earlier ones are untouched")
+    return Outcome(
+        text="\n".join(lines),
+        status="no_trades",
+        track=run.track,
+        dataset=run.dataset,
+        artifacts=listed(workspace.store, stages.written),
+        metrics={"n_trades": 0},
+        warnings=[f"no trades: {reason}"],
     )
 
 
@@ -211,7 +311,21 @@ def resolve_book(
     return build_config(BacktestRunConfig, plain, where="settings")
 
 
-def _stages(workspace: Workspace, run: RunRecord) -> Stages:
+def stages_of(workspace: Workspace, run: RunRecord) -> Stages:
+    """Return the stages of a backtest, whose artifacts share the facts of its training run.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Store.
+    run : RunRecord
+        Training run.
+
+    Returns
+    -------
+    Stages
+        Nothing is written yet.
+    """
     source = workspace.store.manifest(run.artifacts["report"]).provenance
     facts = source.model_dump(exclude={"producer", "config", "inputs"})
     facts["model_version"] = run.artifacts["model"].id
@@ -269,14 +383,7 @@ def _validate(
     documents = workspace.store.read(BACKTEST, backtest).documents
     report = workspace.store.read(TRAINING_REPORT, run.artifacts["report"])
     market = workspace.store.read(MARKET, run.artifacts["market"])
-    fills = ExecutionContract(
-        horizon_sessions=config.backtest.portfolio.rebalance_sessions,
-        price_basis=PriceBasis(documents["settings"]["price_basis"]),
-        terminal=config.backtest.terminal,
-        # A book that follows the sides of a primary signal keeps the promise of its meta-labels.
-        direction="primary" if is_meta(TrainConfig.model_validate(run.config)) else "score",
-        costs=documents["settings"]["cost_profile_id"],
-    )
+    fills = fills_contract(config, run, documents)
     metrics = validation_metrics(
         documents["summary"], report, market, fills=fills, in_sample=config.in_sample
     )
@@ -301,9 +408,27 @@ def _validate(
     return {"validation": (VALIDATION, Bundle({"checks": checks}, {"facts": facts}))}
 
 
-def _record(
+def backtest_record(
     workspace: Workspace, run: RunRecord, config: BacktestRunConfig, refs: dict[str, ArtifactRef]
 ) -> RunRecord:
+    """Describe a backtest for the registry of runs and the trial ledger.
+
+    Parameters
+    ----------
+    workspace : Workspace
+        Clock.
+    run : RunRecord
+        Training run.
+    config : BacktestRunConfig
+        What was simulated.
+    refs : dict of str to ArtifactRef
+        Role to artifact.
+
+    Returns
+    -------
+    RunRecord
+        Not written yet.
+    """
     return RunRecord(
         run_id=new_run_id(workspace.clock, "backtest", config.content()),
         command="backtest",
@@ -334,19 +459,20 @@ def _finish(
         run_id=record.run_id,
         model_version=run.model_version or "not registered",
         is_in_sample=in_sample,
+        is_same_bar=fills_same_bar(record),
     )
     with workspace.progress.stage("tear sheet", 1):
         page = render_tearsheet(load_tearsheet(workspace.store, sources))
     # Counted before anyone sees a figure of it.
     record_backtest(track_ledger(workspace, run.track), record, run)
-    exports = _export(workspace, refs, run.horizon_sessions, page)
+    exports = _export(workspace, record, page)
     RunRegistry(workspace).add(record)
     summary = workspace.store.read(BACKTEST, refs["backtest"]).documents["summary"]
     checks = workspace.store.read(VALIDATION, refs["validation"]).tables["checks"]
     training = workspace.store.read(TRAINING_REPORT, run.artifacts["report"])
     figures = training.documents["quality"]["figures"]
     return Outcome(
-        text=_text(run, summary, checks, exports, in_sample=in_sample),
+        text=_text(run, summary, checks, exports, marks=_marks(record)),
         run_id=record.run_id,
         track=run.track,
         dataset=run.dataset,
@@ -356,14 +482,14 @@ def _finish(
             "oos_rank_ic": figures.get("oos_rank_ic"),
             "oos_rank_ic_t": figures.get("oos_rank_ic_t"),
             "in_sample": in_sample,
+            "unsafe_same_bar": fills_same_bar(record),
             **(judged.figures.headline if judged else {}),
         },
     )
 
 
-def _export(
-    workspace: Workspace, refs: dict[str, ArtifactRef], horizon: int, page: str
-) -> dict[str, Path]:
+def _export(workspace: Workspace, record: RunRecord, page: str) -> dict[str, Path]:
+    refs, horizon = record.artifacts, record.horizon_sessions
     root = workspace.settings.results_root
     trades = workspace.store.read(TRADES, refs["trades"]).tables["trades"]
     summary = workspace.store.read(BACKTEST, refs["backtest"]).documents["summary"]
@@ -374,7 +500,8 @@ def _export(
     }
     text = trades.to_csv(index=False, date_format="%Y-%m-%d")
     write_atomic(paths["trades"], text.encode("utf-8"))
-    write_json(paths["summary"], summary)
+    marked = {"unsafe_same_bar": True} if fills_same_bar(record) else {}
+    write_json(paths["summary"], {**summary, **marked})
     write_atomic(paths["tear sheet"], page.encode("utf-8"))
     if "evaluation" in refs:
         documents = workspace.store.read(EVALUATION, refs["evaluation"]).documents
@@ -384,18 +511,27 @@ def _export(
     return paths
 
 
+def _marks(record: RunRecord) -> list[str]:
+    """What has to be read before any figure."""
+    marks = []
+    if record.config["in_sample"]:
+        marks.append("IN-SAMPLE predictions: nothing here says how the model would have done")
+    if fills_same_bar(record):
+        marks.append("SAME-BAR fills: orders fill on the bar that decided them; nobody could")
+    if "random" in record.config.get("rules", {}):
+        marks.append("RANDOM scores: rules that know nothing, traded for demonstration")
+    return marks
+
+
 def _text(
     run: RunRecord,
     summary: dict[str, Any],
     checks: pd.DataFrame,
     exports: dict[str, Path],
     *,
-    in_sample: bool,
+    marks: list[str],
 ) -> str:
-    lines = [run.title()]
-    if in_sample:
-        lines.append("IN-SAMPLE predictions: nothing here says how the model would have done")
-    lines.append(text_of_book(summary))
+    lines = [run.title(), *marks, text_of_book(summary)]
     lines += [
         f"  {row.verdict.partition('_')[0]:<12} {row.reason}"
         for row in checks.itertuples(index=False)

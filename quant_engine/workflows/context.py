@@ -15,7 +15,8 @@ from quant_engine.artifacts.manifest import ArtifactRef, Provenance
 from quant_engine.artifacts.stages import StageRecords
 from quant_engine.artifacts.store import ArtifactKind, ArtifactStore
 from quant_engine.core.clock import Clock, SystemClock
-from quant_engine.core.executor import Executor, make_executor
+from quant_engine.core.executor import Executor, SerialExecutor
+from quant_engine.core.executor_choice import make_executor
 from quant_engine.core.hashing import sha256_json
 from quant_engine.core.progress import SILENT, Progress
 from quant_engine.core.settings import Settings
@@ -41,7 +42,7 @@ class Workspace:
     progress : Progress
         Who hears about stages.
     executor : Executor
-        Serial or process pool; results do not depend on it.
+        Serial, process pool or Ray; results do not depend on it.
     resume : bool
         Whether finished stages are reused.
     """
@@ -51,7 +52,7 @@ class Workspace:
     catalog: SpecCatalog
     clock: Clock
     progress: Progress = SILENT
-    executor: Executor = field(default_factory=lambda: make_executor(1))
+    executor: Executor = field(default_factory=SerialExecutor)
     resume: bool = False
 
     @classmethod
@@ -69,13 +70,13 @@ class Workspace:
         Parameters
         ----------
         settings : Settings, optional
-            State folders; from the environment by default.
+            State folders and executor; from the environment by default.
         clock : Clock, optional
             The machine's clock by default.
         progress : Progress
             Listener.
         jobs : int
-            Parallel processes.
+            Parallel tasks; the settings say where they run.
         resume : bool
             Whether finished stages are reused.
 
@@ -93,7 +94,7 @@ class Workspace:
             catalog=SpecCatalog.default(Path.cwd()),
             clock=clock,
             progress=progress,
-            executor=make_executor(jobs),
+            executor=make_executor(jobs, settings.executor, ray_address=settings.ray_address),
             resume=resume,
         )
 

@@ -21,11 +21,12 @@ import numpy as np
 import pandas as pd
 
 from quant_engine.artifacts.kinds.backtest import BACKTEST, ORDERS, VALIDATION
+from quant_engine.artifacts.kinds.sweep import SWEEP_PART
 from quant_engine.artifacts.kinds.training import TRAINING_REPORT
 from quant_engine.artifacts.manifest import ArtifactRef, Manifest
+from quant_engine.backtest.run_costs import profile_of
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.errors import DataError, IntegrityError
-from quant_engine.execution.costs import CostProfile
 from quant_engine.governance.bundle import (
     Alignment,
     Lineage,
@@ -44,9 +45,10 @@ from quant_engine.stats.metrics import annual_return
 from quant_engine.stats.overfitting import pbo_cscv
 from quant_engine.stats.sharpe_inference import probabilistic_sharpe, sharpe_sample
 from quant_engine.workflows.context import Workspace
+from quant_engine.workflows.costs import load_costs
 from quant_engine.workflows.model_registry import ModelRegistry
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
-from quant_engine.workflows.trials import STRATEGY, family_of
+from quant_engine.workflows.trials import STRATEGY, family_of, fills_same_bar
 
 SIGN_FLIP_SEED = 0
 MIN_DRAWS = 4_999
@@ -72,7 +74,8 @@ class Competition:
     Parameters
     ----------
     refs : tuple of ArtifactRef
-        Backtests, in the order of asking.
+        Backtests, in the order of asking; the id of a variant of a sweep ends with ``#`` and its
+        number.
     sessions : DatetimeIndex
         All sessions of any of them.
     returns : ndarray, shape (T, K)
@@ -184,14 +187,20 @@ def competing_returns(workspace: Workspace, ledger: TrialLedger, family: str) ->
         row["returns_ref"] for row in rows if row["family"] == family and row["returns_ref"]
     )
     found: dict[ArtifactRef, pd.Series] = {}
+    parts: dict[ArtifactRef, pd.DataFrame] = {}
     lost = []
     for address in named:
-        kind, _, identity = address.partition("/")
-        ref = ArtifactRef(kind=kind, id=identity)
-        if workspace.store.path(ref).is_dir():
+        ref, variant = _addressed(address)
+        if not workspace.store.path(ref).is_dir():
+            lost.append(address)
+        elif not variant:
             found[ref] = hedged_returns(workspace, ref)
         else:
-            lost.append(address)
+            if ref not in parts:
+                table = workspace.store.read(SWEEP_PART, ref).tables["returns"]
+                parts[ref] = table.set_index("session")
+            place = ref.model_copy(update={"id": f"{ref.id}#{variant}"})
+            found[place] = parts[ref][f"v{variant}"]
     traded = {ref: series for ref, series in found.items() if series.to_numpy().any()}
     table = pd.DataFrame({ref.id: series for ref, series in traded.items()}).sort_index()
     return Competition(
@@ -201,6 +210,13 @@ def competing_returns(workspace: Workspace, ledger: TrialLedger, family: str) ->
         is_live=table.notna().to_numpy(),
         lost=tuple(lost),
     )
+
+
+def _addressed(address: str) -> tuple[ArtifactRef, str]:
+    """Artifact of an address in the ledger, and the variant of a sweep after ``#``."""
+    kind, _, identity = address.partition("/")
+    plain, _, variant = identity.partition("#")
+    return ArtifactRef(kind=kind, id=plain), variant
 
 
 def hedged_returns(workspace: Workspace, ref: ArtifactRef) -> pd.Series:
@@ -344,11 +360,11 @@ def _positive_folds(workspace: Workspace, run: RunRecord, daily: pd.DataFrame) -
 
 def _safety(workspace: Workspace, run: RunRecord, summary: dict[str, Any]) -> Iterable[Metric]:
     """Risk limits, capacity, and whether the book is what it claims."""
-    costs = workspace.catalog.load("costs", run.config["costs"], CostProfile)
+    profile = profile_of(load_costs(workspace.catalog, run.config["costs"]))
     daily = workspace.store.read(BACKTEST, run.artifacts["backtest"]).tables["daily"]
     held = daily[["equity", "ret_net", "gross_exposure", "net_exposure"]].to_numpy(dtype=float)
     orders = workspace.store.read(ORDERS, run.artifacts["orders"]).tables["orders"]
-    cap = costs.participation_cap_frac
+    cap = profile.participation_cap_frac
     n_obs = int(summary["n_sessions"])
     yield Metric("max_drawdown", summary["max_drawdown"], "fraction", n_obs)
     yield Metric("n_invalid_values", int((~np.isfinite(held)).sum()), "count", n_obs)
@@ -417,7 +433,7 @@ def check_backtest(run: RunRecord) -> None:
     Raises
     ------
     DataError
-        When it is no backtest, or one of in-sample predictions.
+        When it is no backtest, or one of in-sample predictions or of fills on the deciding bar.
     IntegrityError
         When it does not name the training run behind it.
     """
@@ -428,6 +444,13 @@ def check_backtest(run: RunRecord) -> None:
             wanted="a backtest of out-of-sample predictions",
             got=got,
             hint="Run `python run_backtest.py` and qualify its result.",
+        )
+    if fills_same_bar(run):
+        raise DataError(
+            f"run {run.run_id}",
+            wanted="orders that fill after the bar that decided them",
+            got="fills on the deciding bar (--unsafe-same-bar)",
+            hint="Nobody could have traded so; run it again without the flag.",
         )
     if not run.parent:
         raise IntegrityError(

@@ -72,6 +72,8 @@ def _why_not(tested: Subject) -> str:
         return "refits were switched off (advanced.refit)"
     if tested.config.in_sample:
         return "in-sample predictions have no out-of-sample paths"
+    if tested.config.rules is not None and tested.config.rules.unit == "return":
+        return "the rules trade expected returns, which refits do not map"
     book = tested.config.backtest
     if book.min_confidence is not None or book.min_expected_return_frac is not None:
         return "the book has limits on confidence or expected return, which refits do not map"

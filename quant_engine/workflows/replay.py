@@ -21,6 +21,7 @@ from quant_engine.workflows.predict import PredictRequest, predict
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 from quant_engine.workflows.signal_backtest import SIGNALS_COMMAND, trade_signals
 from quant_engine.workflows.simulation import BacktestRunConfig
+from quant_engine.workflows.sweep import SWEEP_COMMAND, repeat_sweep
 from quant_engine.workflows.train import train
 
 
@@ -100,6 +101,8 @@ def _repeat(workspace: Workspace, run: RunRecord) -> None:
         rank(workspace, RankConfig.model_validate(run.config), location)
     elif run.command == "gain":
         gain(workspace, GainConfig.model_validate(run.config), location)
+    elif run.command == SWEEP_COMMAND:
+        repeat_sweep(workspace, run)
     else:
         config = BacktestRunConfig.model_validate(run.config)
         overrides = {"backtest": config.backtest.content(), "costs": config.costs}
@@ -108,6 +111,8 @@ def _repeat(workspace: Workspace, run: RunRecord) -> None:
             return
         if run.suite:
             overrides["advanced"] = run.suite
+        if config.rules is not None:
+            overrides["rules"] = config.rules.content()
         request = BacktestRequest(allow_in_sample=config.in_sample, advanced=bool(run.suite))
         run_backtest(workspace, request, overrides)
 

@@ -15,13 +15,14 @@ from quant_engine.artifacts.kinds.market import MARKET
 from quant_engine.artifacts.kinds.panel import PANEL
 from quant_engine.artifacts.kinds.signals import SIGNALS
 from quant_engine.artifacts.kinds.training import REGIME
+from quant_engine.backtest.run_costs import Costs
 from quant_engine.backtest.simulation import Simulation
-from quant_engine.core.errors import DataError
+from quant_engine.core.errors import ConfigError, DataError
 from quant_engine.core.hashing import sha256_json
 from quant_engine.core.trials import Trial
-from quant_engine.execution.costs import CostProfile
 from quant_engine.workflows.backtest import resolve_book, text_of_book
 from quant_engine.workflows.context import Stages, Workspace, new_run_id, require_writable
+from quant_engine.workflows.costs import load_costs
 from quant_engine.workflows.data import frame_on_sessions
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
@@ -66,17 +67,26 @@ def trade_signals(
     ------
     DataError
         When the ranking holds one session alone.
+    ConfigError
+        For fills on the deciding bar.
     """
     runs = RunRegistry(workspace)
     run = runs.get(run_id) if run_id else runs.newest("rank")
     config = resolve_book(overrides, run, run.config["run"]["labels"]["terminal"])
+    if config.is_same_bar:
+        raise ConfigError(
+            "--unsafe-same-bar",
+            wanted="no such flag beside --signals",
+            got="both",
+            hint="Its runs are kept apart and marked where the predictions of a model are traded.",
+        )
     _require_history(workspace, run)
     if dry_run:
         return Outcome(text=f"would trade {run.title()}", status="dry_run", dataset=run.dataset)
     require_writable(workspace)
     source = workspace.store.manifest(run.artifacts["signals"]).provenance
     stages = Stages(workspace, source.model_dump(exclude={"producer", "config", "inputs"}))
-    costs = workspace.catalog.load("costs", config.costs, CostProfile)
+    costs = load_costs(workspace.catalog, config.costs)
 
     def compute() -> dict[str, tuple[Any, Any]]:
         with workspace.progress.stage("simulate", 1):
@@ -100,7 +110,7 @@ def trade_signals(
     )
     _count(workspace, record, run)
     runs.add(record)
-    return _outcome(workspace, stages, record, run)
+    return _reported(workspace, stages, record, run)
 
 
 def _require_history(workspace: Workspace, run: RunRecord) -> None:
@@ -115,7 +125,7 @@ def _require_history(workspace: Workspace, run: RunRecord) -> None:
 
 
 def _simulation(
-    workspace: Workspace, run: RunRecord, config: BacktestRunConfig, costs: CostProfile
+    workspace: Workspace, run: RunRecord, config: BacktestRunConfig, costs: Costs
 ) -> Simulation:
     panel = workspace.store.read(PANEL, run.artifacts["panel"])
     market = workspace.store.read(MARKET, run.artifacts["market"])
@@ -145,7 +155,7 @@ def _count(workspace: Workspace, record: RunRecord, run: RunRecord) -> None:
     )
 
 
-def _outcome(workspace: Workspace, stages: Stages, record: RunRecord, run: RunRecord) -> Outcome:
+def _reported(workspace: Workspace, stages: Stages, record: RunRecord, run: RunRecord) -> Outcome:
     root, horizon = workspace.settings.results_root, record.horizon_sessions
     summary = workspace.store.read(BACKTEST, record.artifacts["backtest"]).documents["summary"]
     trades = workspace.store.read(TRADES, record.artifacts["trades"]).tables["trades"]

@@ -89,9 +89,27 @@ def strategy_family(run: RunRecord) -> str:
     Returns
     -------
     str
-        Books of in-sample predictions compete among themselves.
+        Books of in-sample predictions compete among themselves, and so do books that fill on the
+        bar that decided.
     """
-    return family_of(f"{STRATEGY}_in_sample" if run.config["in_sample"] else STRATEGY, run)
+    kind = f"{STRATEGY}_in_sample" if run.config["in_sample"] else STRATEGY
+    return family_of(f"{kind}_same_bar" if fills_same_bar(run) else kind, run)
+
+
+def fills_same_bar(run: RunRecord) -> bool:
+    """Whether the orders of a backtest fill on the bar that decided them.
+
+    Parameters
+    ----------
+    run : RunRecord
+        Backtest.
+
+    Returns
+    -------
+    bool
+    """
+    rules = run.config.get("rules") or {"settings": run.config.get("backtest", {})}
+    return bool(rules["settings"].get("unsafe_same_bar", False))
 
 
 def record_training(sink: TrialSink, run: RunRecord, *, split: Any) -> str:
@@ -123,7 +141,7 @@ def record_training(sink: TrialSink, run: RunRecord, *, split: Any) -> str:
 
 
 def record_backtest(sink: TrialSink, run: RunRecord, training: RunRecord) -> str:
-    """Count a backtest, with the address of its returns.
+    """Count a backtest, with the address of its returns where it left any.
 
     Parameters
     ----------
@@ -139,15 +157,38 @@ def record_backtest(sink: TrialSink, run: RunRecord, training: RunRecord) -> str
     str
         Id of the trial.
     """
-    return sink.record(
-        Trial(
-            family=strategy_family(run),
-            spec_id=sha256_json({"model": training.config, "book": run.config}),
-            data_id=run.dataset,
-            split_id=sha256_json(training.config["split"]),
-            asked_by="backtest",
-            returns_ref=str(run.artifacts["backtest"]),
-        )
+    address = str(run.artifacts["backtest"]) if "backtest" in run.artifacts else ""
+    return sink.record(strategy_trial(run, training, asked_by="backtest", returns_ref=address))
+
+
+def strategy_trial(
+    run: RunRecord, training: RunRecord, *, asked_by: str, returns_ref: str
+) -> Trial:
+    """Describe one way of trading the predictions of a training run.
+
+    Parameters
+    ----------
+    run : RunRecord
+        Its ``config`` says how, its dataset on what.
+    training : RunRecord
+        The run whose predictions are traded.
+    asked_by : str
+        Command that asked.
+    returns_ref : str
+        Address of its returns; empty where it left none.
+
+    Returns
+    -------
+    Trial
+        Of the family of the strategies of this data and horizon.
+    """
+    return Trial(
+        family=strategy_family(run),
+        spec_id=sha256_json({"model": training.config, "book": run.config}),
+        data_id=run.dataset,
+        split_id=sha256_json(training.config["split"]),
+        asked_by=asked_by,
+        returns_ref=returns_ref,
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 pytestmark = pytest.mark.arch
 
 PACKAGES = (
-    "core", "artifacts", "stats", "governance", "execution", "features", "models", "testing",
+    "core", "artifacts", "stats", "governance", "risk", "execution", "features", "models",
+    "testing",
 )  # fmt: skip
 ARRAY = re.compile(
     r"ndarray|NDArray|ArrayLike|(Float|Bool|Code|Time|Int)(Vector|Matrix|Array)|\bRows\b"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from quant_engine.backtest import BacktestConfig, Backtester, PortfolioConfig
+from quant_engine.backtest.config import TradingRules
 from quant_engine.core.errors import (
     ConfigError,
     DataError,
@@ -17,9 +19,16 @@ from quant_engine.core.errors import (
     SchemaMismatchError,
 )
 from quant_engine.core.panel import Panel, PriceBasis, TimeAxis
+from quant_engine.execution import CostProfile
 
 pytestmark = pytest.mark.feature("Q-34")
-ENGINE = Backtester(BacktestConfig(portfolio=PortfolioConfig(names_per_side=1)))
+
+
+def book(**settings):
+    return Backtester(BacktestConfig(portfolio=PortfolioConfig(names_per_side=1), **settings))
+
+
+ENGINE = book()
 
 
 @pytest.fixture
@@ -124,9 +133,69 @@ def test_impossible_prices_missing_fields_and_bars(panel, free):
         ENGINE.run(long_scores(panel), bad, costs=free)
     with pytest.raises(MissingFieldError, match="volume"):
         ENGINE.run(long_scores(panel), panel.only_fields(["open", "close"]), costs=free)
-    bars = TimeAxis("bar", panel.time.values.astype("datetime64[us]"), "24/7", 300)
-    with pytest.raises(ConfigError, match="daily sessions"):
+    times = np.datetime64("2020-01-02T00:05") + 5 * np.arange(5).astype("timedelta64[m]")
+    bars = TimeAxis("bar", times.astype("datetime64[us]"), "24/7", 300)
+    with pytest.raises(ConfigError, match="bars a year"):
         ENGINE.run(np.ones((5, 3)), Panel(bars, panel.asset_ids, panel.fields), costs=free)
+
+
+def test_fields_of_the_wrong_sign(panel, free):
+    for name, value in (("volume", -1.0), ("borrow_bps_ann", -5.0), ("half_spread_frac", -0.1)):
+        wrong = panel.with_fields({name: np.full(panel.shape, value)})
+        with pytest.raises(DataError, match=f"{name}.*at least 0"):
+            ENGINE.run(long_scores(panel), wrong, costs=free)
+    wide = panel.with_fields({"half_spread_frac": np.full(panel.shape, 5.0)})
+    with pytest.raises(DataError, match=r"half_spread_frac.*below 1"):
+        ENGINE.run(long_scores(panel), wide, costs=free)
+    fields = {**panel.fields, "split_factor": np.zeros(panel.shape)}
+    raw = Panel(panel.time, panel.asset_ids, fields, price_basis=PriceBasis.RAW)
+    with pytest.raises(DataError, match=r"split_factor.*above 0"):
+        ENGINE.run(long_scores(panel), raw, costs=free)
+
+
+def test_costs_capital_and_lots_that_cannot_be(panel):
+    scores = long_scores(panel)
+    dear = CostProfile(name="dear", fee_bps=6_000.0, half_spread_bps=5_000.0)
+    with pytest.raises(ConfigError, match="110% of it"):
+        ENGINE.run(scores, panel, costs=dear)
+    with pytest.raises(ValidationError, match="greater than 0"):
+        BacktestConfig(initial_equity_usd=0.0)
+    lots = book(trading=TradingRules(lot_shares=1.0))
+    with pytest.raises(ConfigError, match=r"lot_shares.*raw prices"):
+        lots.run(scores, panel, costs=CostProfile(name="base"))
+    with pytest.raises(ValidationError, match="unsafe_same_bar"):
+        BacktestConfig(unsafe_same_bar=True)
+
+
+def test_fills_whose_prices_are_absent(panel, free):
+    scores = long_scores(panel)
+    for fill in ("next_vwap", "next_vwap_proxy"):
+        engine = book(fill=fill)
+        with pytest.raises(MissingFieldError, match=fill):
+            engine.run(scores, panel, costs=free)
+    holes = panel.with_fields({"vwap": np.full(panel.shape, np.nan)})
+    engine = book(fill="next_vwap")
+    with pytest.raises(DataError, match=r"vwap.*every traded bar"):
+        engine.run(scores, holes, costs=free)
+    same = book(fill="next_close", unsafe_same_bar=True)
+    with pytest.raises(ConfigError, match="session before the first score"):
+        same.run(scores, panel, costs=free)
+
+
+def test_changes_of_symbol_that_cannot_be(panel, free):
+    def change(**values):
+        row = {"from_asset": "A@US#1", "to_asset": "B@US#1", "session": "2020-01-02", "ratio": 1.0}
+        return pd.DataFrame([{**row, **values}])
+
+    scores = long_scores(panel)
+    with pytest.raises(IdentityError, match="Z@US#1"):
+        ENGINE.run(scores, panel, costs=free, symbol_changes=change(to_asset="Z@US#1"))
+    with pytest.raises(IdentityError, match="two different"):
+        ENGINE.run(scores, panel, costs=free, symbol_changes=change(to_asset="A@US#1"))
+    with pytest.raises(DataError, match="above 0"):
+        ENGINE.run(scores, panel, costs=free, symbol_changes=change(ratio=0.0))
+    with pytest.raises(SchemaMismatchError, match="session"):
+        ENGINE.run(scores, panel, costs=free, symbol_changes=change().drop(columns="session"))
 
 
 def test_side_inputs_that_do_not_fit(panel, free):

@@ -53,6 +53,8 @@ def test_poisoned_future_leaves_the_past_bit_for_bit(book, cut, make_market, cos
     for name, values in market.panel.fields.items():
         poisoned = values.copy()
         poisoned[cut + 1 :] = rng.uniform(1, 1000, poisoned[cut + 1 :].shape)
+        if name == "half_spread_frac":
+            poisoned[cut + 1 :] /= 2000.0
         fields[name] = poisoned
     member = market.panel.mask("member").copy()
     member[cut + 1 :] = ~member[cut + 1 :]

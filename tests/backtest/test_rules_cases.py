@@ -381,7 +381,7 @@ def test_inputs_say_what_is_wrong():
         run(half)
     with pytest.raises(DataError, match="low <= open"):
         run(one_asset(FLAT, (100, 99, 98, 100), FLAT))
-    with pytest.raises(DataError, match="at least 0 bps"):
+    with pytest.raises(DataError, match=r"borrow_bps_ann.*at least 0"):
         run(one_asset(*bars, borrow_bps_ann=[-1.0, 0, 0, 0]))
     with pytest.raises(LookAheadError, match="last session"):
         run(one_asset(*bars), [np.nan, np.nan, np.nan, 1.0])

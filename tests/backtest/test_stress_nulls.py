@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,9 +15,10 @@ from quant_engine.backtest.nulls import (
     autoregressive,
     null_baselines,
 )
-from quant_engine.backtest.simulation import Simulation
-from quant_engine.core.errors import ConfigError, EmptyDataError
-from quant_engine.core.panel import Panel, TimeAxis
+from quant_engine.backtest.simulation import Simulation, compared_figures
+from quant_engine.core.errors import ConfigError, DataError, EmptyDataError
+from quant_engine.core.executor import ProcessExecutor
+from quant_engine.core.panel import GroupTable, Panel, TimeAxis
 from quant_engine.execution import CostProfile
 
 BOOK = PortfolioConfig(
@@ -105,6 +108,60 @@ def test_draws_do_not_depend_on_how_many_there_are(planted):
     pd.testing.assert_frame_equal(fewer, same)
     with pytest.raises(ConfigError):
         null_baselines(simulation, n_draws=0, seed=3)
+
+
+def test_wide_and_long_draws_are_the_same_book(planted):
+    simulation, _ = planted
+    frame = simulation.scores.copy()
+    frame.loc[::7, "score"] = np.nan
+    order = ScoreOrder.of(frame)
+    long = order.drawn(0.6, np.random.default_rng(4))
+    wide = order.wide(0.6, np.random.default_rng(4), simulation.panel)
+    again = long.pivot(index="date", columns="asset_id", values="score")
+    again = again.reindex(index=simulation.panel.time.index, columns=simulation.panel.asset_ids)
+    np.testing.assert_array_equal(wide, again.to_numpy())
+    by_wide, by_long = simulation.run(scores=wide), simulation.run(scores=long)
+    assert compared_figures(by_wide) == compared_figures(by_long)
+    with pytest.raises(DataError, match="other dates"):
+        order.wide(0.6, np.random.default_rng(4), simulation.panel.rows(0, 9))
+
+
+class BackwardsExecutor:
+    """Runs the last item first, each on arrays of its own."""
+
+    def map(self, fn, items, *, shared=None, on_done=None):
+        found = {}
+        for place in reversed(range(len(items))):
+            own = {name: values.copy() for name, values in shared.items()}
+            found[place] = fn(own, items[place])
+            on_done()
+        return [found[place] for place in range(len(items))]
+
+
+@pytest.mark.parametrize("confidence", [None, 0.5])
+def test_draws_are_the_same_wherever_they_are_simulated(planted, confidence):
+    simulation, _ = planted
+    panel = simulation.panel
+    member = np.ones(panel.shape, dtype=bool)
+    member[:40, 3] = False
+    sector = GroupTable(np.zeros(panel.shape, dtype=np.int16), ("all",))
+    config = simulation.config.model_copy(update={"min_confidence": confidence})
+    marked = replace(
+        simulation,
+        panel=panel.with_masks({"member": member}).with_groups({"sector": sector}),
+        config=config,
+    )
+    here = null_baselines(marked, n_draws=2, seed=3)
+    there = null_baselines(marked, n_draws=2, seed=3, executor=BackwardsExecutor())
+    pd.testing.assert_frame_equal(here.draws, there.draws, check_exact=True)
+    assert here.persistence == there.persistence
+
+
+@pytest.mark.slow
+def test_draws_are_the_same_in_worker_processes(planted):
+    simulation, found = planted
+    there = null_baselines(simulation, n_draws=12, seed=3, executor=ProcessExecutor(2))
+    pd.testing.assert_frame_equal(found.draws, there.draws, check_exact=True)
 
 
 def test_always_long_holds_everything(planted):

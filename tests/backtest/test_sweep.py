@@ -281,15 +281,16 @@ def test_shipped_specs_are_complete_grids():
         spec = catalog.load("sweeps", name, SweepSpec)
         variants = spec.variants()
         assert spec.name == name
-        assert len({v.config_id() for v in variants}) == spec.n_variants == len(spec.settings())
+        told = {(v.config_id(), str(d)) for v, d in zip(variants, spec.draws(), strict=True)}
+        assert len(told) == spec.n_variants == len(spec.settings())
         sizes[name] = spec.n_variants
-    assert sizes == {"average_crosses": 1000, "risk_managed": 81}
+    assert sizes == {"average_crosses": 1000, "random_rules": 500, "risk_managed": 81}
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"grid": {}}, "at least 1"),
+        ({"grid": {}}, "every other rule takes a grid"),
         ({"grid": {"fast_sessions": (3, 3)}}, "different values"),
         ({"fixed": {"fast_sessions": 3}}, "fixed and on the grid"),
         ({"metrics": ("sharp",)}, "sharpe"),
@@ -344,3 +345,48 @@ def test_neighbours_are_found_one_step_away():
         neighbourhood(spec, pd.DataFrame({"sharpe": value[:5]}))
     with pytest.raises(ConfigError, match="metric"):
         neighbourhood(spec, pd.DataFrame({"sharp": value}))
+
+
+@pytest.mark.feature("T-13")
+def test_kept_returns_are_those_of_single_runs(make_market):
+    market = make_market(3)
+    panel = without(with_ranges(market.panel), "dividend")
+    inputs = parse_rule_inputs(market.scores, panel, config=CONFIG, costs=FIXED)
+    variants = [RuleConfig(entry_min=limit, max_positions=3) for limit in (0.3, 0.8, 1.2)]
+    given = {"trials": MemoryTrialSink(), "identity": IDENTITY}
+    swept = sweep_rules(inputs, variants, **given, keep_returns=True)
+    assert sweep_rules(inputs, variants, **given).returns is None
+    for number in range(len(variants)):
+        net = swept.result(number).daily["ret_net"]
+        column = pd.Series(swept.returns[:, number], panel.time.index)
+        np.testing.assert_array_equal(column.reindex(net.index), net)
+        assert not column.drop(net.index).any()
+
+
+RANDOM = {"name": "r", "rule": "random", "random": {"n_draws": 4, "seed": 9}}
+
+
+@pytest.mark.feature("T-13")
+def test_random_rules_have_numbers_and_no_neighbours():
+    spec = SweepSpec.model_validate({**RANDOM, "fixed": {"entry_min": 0.5}})
+    assert (spec.n_variants, spec.shape) == (4, (4,))
+    assert spec.settings()["draw"].tolist() == [0, 1, 2, 3]
+    assert {rules.entry_min for rules in spec.variants()} == {0.5}
+    assert [drawn.draw for drawn in spec.draws()] == [0, 1, 2, 3]
+    near = neighbourhood(spec, pd.DataFrame({"sharpe": [1.0, 2.0, 3.0, 4.0]}))
+    assert near["verdict"].unique().tolist() == ["insufficient"]
+    assert near["n_neighbours"].sum() == 0
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"name": "r", "rule": "random"},
+        {**RANDOM, "grid": {"entry_min": [0.1, 0.2]}},
+        {"name": "r", "rule": "signals"},
+        {**RANDOM, "rule": "signals", "grid": {"entry_min": [0.1]}},
+    ],
+)
+def test_a_grid_or_draws_but_not_both(content):
+    with pytest.raises(ValidationError, match="rule random takes random and no grid"):
+        SweepSpec.model_validate(content)

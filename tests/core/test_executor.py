@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from quant_engine.core import executor as executor_module
 from quant_engine.core.errors import ConfigError, IdentityError, MissingExtraError
-from quant_engine.core.executor import ProcessExecutor, SerialExecutor, make_executor
+from quant_engine.core.executor import ProcessExecutor, SerialExecutor
+from quant_engine.core.executor_choice import make_executor
 
 EXECUTORS = [SerialExecutor(), ProcessExecutor(1)]
 BOTH = pytest.mark.parametrize("executor", EXECUTORS, ids=["serial", "process"])
@@ -189,3 +191,41 @@ def wait_for(condition):
             return answer
         time.sleep(0.02)
     raise AssertionError("nothing happened within 20 seconds")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_workers_start_comes_afterwards(number, monkeypatch):
+    seen = []
+
+    def interrupted(received, frame):
+        seen.append("interrupt")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(executor_module, "ProcessPoolExecutor", FakePool.of(number, seen))
+    before = signal.signal(number, interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            ProcessExecutor(2).map(len, [1, 2])
+        assert signal.getsignal(number) is interrupted
+    finally:
+        signal.signal(number, before)
+    assert seen == ["started", "interrupt", "shut down", "shut down"]
+
+
+class FakePool:
+    """A pool that is interrupted in the middle of its start."""
+
+    def __init__(self, number, seen):
+        self.number, self.seen = number, seen
+
+    @classmethod
+    def of(cls, number, seen):
+        return lambda *args, **kwargs: cls(number, seen)
+
+    def map(self, fn, items):
+        os.kill(os.getpid(), self.number)
+        self.seen.append("started")
+        return iter(())
+
+    def shutdown(self, **kwargs):
+        self.seen.append("shut down")

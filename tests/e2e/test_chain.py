@@ -36,7 +36,7 @@ MADE_BY = {
         *("source", "quality_report", "panel", "market", "feature_panel", "regime_panel"),
         "predictions",
     },
-    BACKTEST: {"backtest_result", "trades", "orders", "validation_report"},
+    BACKTEST: {"backtest_result", "trades", "orders", "evaluation", "validation_report"},
 }
 
 
@@ -295,7 +295,10 @@ def test_a_market_with_all_its_tables_is_survivorship_safe(cli, work, world) -> 
     assert any("sectors known for 30 of 30 names" in text for text in trained["warnings"])
     args = ["run_backtest.py", "--no-survivorship", "--jobs", "1"]
     text = cli.call(args, work).ok().stdout
-    assert "  pass         survivorship-safe universe: yes; 100.0% of the members" in text
+    assert (
+        "  pass         the universe holds names that later vanished as well; 100.0% of the members"
+        in text
+    )
     assert "equal-weight returns with and without survivorship" in text
     table = pd.read_csv(work / "results" / "backtest_5d_trades.csv")
     assert len(table) > 100
@@ -321,7 +324,7 @@ def test_in_sample_results_say_so_everywhere(cli, copied_chain) -> None:
     args = ["run_backtest.py", "--allow-in-sample", "--jobs", "1"]
     text = cli.call(args, copied_chain.folder).ok().stdout
     assert "IN-SAMPLE" in text
-    assert "fail         out of sample" in text
+    assert "fail         the scores were fitted on the sessions that are traded" in text
     page = (copied_chain.results / "backtest_5d.html").read_text(encoding="utf-8")
     assert "in-sample" in page.lower()
 

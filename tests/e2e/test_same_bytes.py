@@ -81,6 +81,6 @@ def test_what_changes_the_result_changes_the_id(cli, copied_chain, world, script
         changed = {"model", "oos_predictions", "training_report"}
     else:
         cli.call([script, "--jobs", "1", *flags], copied_chain.folder).ok()
-        changed = {"backtest_result", "trades", "orders", "validation_report"}
+        changed = {"backtest_result", "trades", "orders", "evaluation", "validation_report"}
     new = set(cli.identities(copied_chain.results)) - before
     assert {name.partition("/")[0] for name in new} >= changed - {"trades", "orders"}

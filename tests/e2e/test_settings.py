@@ -55,7 +55,6 @@ def test_help_answers_with_exit_codes_and_without_heavy_imports(cli, script) -> 
         ("run_train.py", "--full", "every name of the source is used"),
         ("run_train.py", "--no-interactions", "feature sets are named lists"),
         ("run_backtest.py", "--n-trials", "trials are counted"),
-        ("run_backtest.py", "--risk", "risk-managed mode"),
     ],
 )
 @pytest.mark.parametrize("value", [(), ("5",)])
@@ -68,7 +67,7 @@ def test_retired_flags_stop_with_their_reason(cli, work, script, flag, reason, v
 
 def test_every_retired_flag_stands_in_the_documentation(cli) -> None:
     page = (cli.repo / "docs" / "flags.md").read_text(encoding="utf-8")
-    for flag in ("--full", "--no-interactions", "--n-trials", "--risk"):
+    for flag in ("--full", "--no-interactions", "--n-trials"):
         assert f"| `{flag}` |" in page
 
 

@@ -1,6 +1,6 @@
 """The log-density spline: brute-force quadrature, plain twins, and invariants on bad ladders."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +10,8 @@ from scipy.special import softmax
 from quant_engine.core.errors import ConfigError, DataError
 from quant_engine.kalshi.distribution import (
     DistributionConfig,
-    LadderDistribution,
     fit_distribution,
     prepare_ladder,
-    reconstruct,
 )
 from quant_engine.kalshi.lattice import Lattice, SettlementGrid, ladder_structure
 from quant_engine.kalshi.payoffs import Contract
@@ -206,10 +204,6 @@ def test_bins_and_mixed_ladders_are_fitted_too():
     assert np.isnan(without.outside_band)
 
 
-def numbers(found):
-    return {f.name: getattr(found, f.name) for f in fields(found)}
-
-
 @pytest.mark.parametrize(
     ("more", "code"), [({"is_paused": True}, "market_paused"), ({"has_gap": True}, "book_gap")]
 )
@@ -229,45 +223,6 @@ def test_fewer_than_three_usable_legs_are_no_distribution():
     found = fit_distribution(MODEL, ladder_quotes(MODEL.structure, records))
     assert [gate.code for gate in found.gates] == ["too_few_legs"]
     assert found.n_usable == 2
-
-
-def test_r6_r8_no_numbers_for_unresolved_or_damaged_ladders():
-    legs = [Contract("A", "functional"), Contract("B", "greater", 1.0), Contract("C", "custom")]
-    found = reconstruct(legs, [], GRID, is_exclusive=False)
-    assert {gate.code for gate in found.gates} == {"unresolved_direction"}
-    assert np.isnan([found.mean, found.sd, found.p_above_highest]).all()
-    bins = [Contract("A", "between", 1, 3), Contract("B", "between", 3, 4)]
-    assert reconstruct(bins, [], GRID, is_exclusive=True).gates[0].code == "overlapping_bins"
-    assert reconstruct([], [], GRID, is_exclusive=True).gates[0].code == "no_contracts"
-
-
-def test_r14_every_way_out_has_the_same_fields():
-    refused = reconstruct([Contract("A", "custom")], [], GRID, is_exclusive=True)
-    gated = fit_distribution(MODEL, quotes_of(np.full(8, 0.5), is_paused=True))
-    fitted = fit_distribution(MODEL, quotes_of(np.linspace(0.9, 0.1, 8)))
-    assert isinstance(refused, LadderDistribution)
-    assert numbers(refused).keys() == numbers(gated).keys() == numbers(fitted).keys()
-
-
-def test_r2_quotes_are_joined_by_ticker_whatever_their_order():
-    records = [LegQuote(f"T{k}", 9_500 - 1_000 * k, 9_700 - 1_000 * k) for k in range(1, 9)]
-    rng = np.random.default_rng(0)
-    first = fit_distribution(MODEL, ladder_quotes(MODEL.structure, records))
-    shuffled = [records[i] for i in rng.permutation(8)]
-    second = fit_distribution(MODEL, ladder_quotes(MODEL.structure, shuffled))
-    assert np.array_equal(first.pmf, second.pmf)
-    with pytest.raises(DataError, match="of no leg"):
-        ladder_quotes(MODEL.structure, [LegQuote("T99", 1, 2)])
-    with pytest.raises(DataError, match="twice"):
-        ladder_quotes(MODEL.structure, [records[0]] * 2)
-
-
-def test_r5_a_bid_of_zero_is_a_quote_and_an_absent_one_is_not():
-    absent, zero = (
-        ladder_quotes(MODEL.structure, [LegQuote("T1", bid, -1)]).is_quoted[0] for bid in (-1, 0)
-    )
-    assert not absent
-    assert zero
 
 
 def test_wider_and_older_quotes_count_less():

@@ -60,22 +60,6 @@ def test_live_quotes_before_the_release(scene, world):
         assert market.result == ""
 
 
-def test_r2_books_belong_to_the_ticker_they_name(scene, world, monkeypatch):
-    made = scene(timer=VirtualTimer(world.events[-1].release_us - 60_000_000))
-    tickers = [contract.ticker for contract in world.events[-1].contracts]
-    straight = {ticker: made.client.book(ticker) for ticker in tickers}
-    original = made.exchange._books
-    monkeypatch.setattr(
-        made.exchange, "_books", lambda p: {"orderbooks": original(p)["orderbooks"][::-1]}
-    )
-    assert made.client.books(tickers) == straight
-    monkeypatch.setattr(
-        made.exchange, "_books", lambda p: {"orderbooks": original(p)["orderbooks"][1:]}
-    )
-    with pytest.raises(SchemaMismatchError, match=tickers[0]):
-        made.client.books(tickers)
-
-
 def test_unknown_status_and_strike_type_pass_and_are_counted(scene, world):
     surprise = {"status": "hibernating", "strike_type": "spiral", "colour": "red"}
     made = scene(config=FakeConfig(market_fields=surprise))
@@ -126,7 +110,7 @@ def test_live_and_historical_join_around_a_moving_cutoff(scene, world, place, st
     cutoff = start + round(place * (end - start))
     config = FakeConfig(page_size=4, trades_cutoff_us=cutoff, cutoff_step_us=step_us)
     made = scene(config=config)
-    trades = all_trades(made.client, ticker, whole(world))
+    trades = all_trades(made.client, {ticker: whole(world)})
     assert_complete(trades, world, ticker)
 
 
@@ -140,7 +124,10 @@ def test_markets_and_candles_of_both_tiers_agree(scene, world):
     assert not past.client.markets(event=event.ticker)
     for market in answers[0][:3]:
         candles = [
-            all_candles(made.client, "KXFAKE", market, span=whole(world)) for made in (live, past)
+            all_candles(made.client, {market.ticker: ("KXFAKE", market, whole(world))})[
+                market.ticker
+            ]
+            for made in (live, past)
         ]
         assert candles[0] == candles[1]
         assert len(candles[0]) == world.config.n_snapshots

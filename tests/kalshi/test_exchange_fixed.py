@@ -1,6 +1,5 @@
 """Fixed point: exact against fractions, and nothing that is not exact."""
 
-from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
 
 import pytest
@@ -37,16 +36,3 @@ def test_the_older_schema_has_the_same_units():
         assert read(0) == 0
         with pytest.raises(SchemaMismatchError, match="whole number"):
             read(1.0)
-
-
-def test_r15_times_are_integers():
-    zone = timezone(timedelta(hours=-5))
-    instant = datetime(2024, 8, 16, 8, 0, 27, 274904, tzinfo=zone)
-    expected = int((instant - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()) * 10**6 + 274904
-    assert fixed.instant_us(instant.isoformat()) == expected
-    assert fixed.instant_us("2024-08-16T13:00:27.274904Z") == expected
-    assert fixed.instant_us("2024-08-16T13:00:27.27490Z") == expected - 4
-    assert fixed.seconds_us(expected // 10**6) == fixed.milliseconds_us(expected // 1000) - 274_000
-    for text in ("2024-08-16", "2024-08-16T13:00:27", "yesterday", 5):
-        with pytest.raises(SchemaMismatchError, match="instant"):
-            fixed.instant_us(text)

@@ -109,11 +109,6 @@ def test_random_orders_agree_with_decimals(price, counts, multiplier, is_buy, pr
         assert charge.net_fee_e6 >= 0
 
 
-def test_r15_a_fee_is_no_number_of_basis_points():
-    cheap, dear = (trade_fee_e6(Fill(p, 10_000), QUADRATIC) / p for p in (100, 5_000))
-    assert cheap > 1.5 * dear
-
-
 def test_the_schedule_is_that_of_the_trade():
     entries = [
         FeeEntry("series", "S", "quadratic", effective_us=0),

@@ -33,20 +33,6 @@ def test_a_weather_ladder_covers_whole_degrees_and_leaves_gaps_on_tenths():
     assert codes(WEATHER, SettlementGrid(0.1)) == ["gapped_bins"]
 
 
-def test_r8_overlapping_and_gapped_bins_are_faults():
-    overlap = [Contract("A", "between", 1, 3), Contract("B", "between", 3, 4)]
-    gap = [Contract("A", "between", 1, 2), Contract("B", "between", 4, 5)]
-    assert codes(overlap) == ["overlapping_bins"]
-    assert codes(overlap, is_exclusive=False) == ["overlapping_bins"]
-    assert codes(gap) == ["gapped_bins"]
-    assert codes(gap, is_exclusive=False) == []
-    assert codes([Contract("A", "greater", 1.0), Contract("B", "greater", 2.0)]) == [
-        "overlapping_bins"
-    ]
-    with pytest.raises(DataError, match="gapped_bins"):
-        ladder_structure(gap, DEGREE, is_exclusive=True)
-
-
 def test_other_faults_have_their_own_names():
     assert codes([Contract("A", "custom")]) == ["unresolved_direction"]
     assert codes([Contract("A", "greater")]) == ["invalid_strike"]

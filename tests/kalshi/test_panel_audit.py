@@ -114,7 +114,7 @@ def put_day(store, day, city):
             ]  # fmt: skip
     # Candles of the last two days are enough for what is asked of them.
     for ticker, rows in candles.items() if day >= N_DAYS - 2 else ():
-        put_candles(store, ticker, rows, FETCHED, period_min=60)
+        put_candles(store, {ticker: rows}, FETCHED, period_min=60)
     final = {"status": "finalized", "close_us": strike_us(day) - (3 + day) * HOUR}
     over = [
         Market(

@@ -117,18 +117,6 @@ def versions(store, **columns):
     return store.record_versions("market_v", FACT | columns)
 
 
-def test_r3_a_version_never_nulls_what_was_known(store):
-    assert versions(store, ticker=["T"], floor_strike=[0.0], avail_us=[10]) == 1
-    assert versions(store, status=["active"], avail_us=[20]) == 1
-    (row,) = versions_asof(store.connection, "market_v", 20).to_pylist()
-    assert (row["ticker"], row["floor_strike"], row["status"]) == ("T", 0.0, "active")
-    assert versions(store, ticker=["T"], status=["active"], avail_us=[30]) == 0
-    assert versions(store, status=["closed", "active", "closed"], avail_us=[40, 50, 60]) == 3
-    hashes = [h for (h,) in rows(store, "SELECT row_hash FROM market_v ORDER BY avail_us")]
-    assert hashes[2] == hashes[4] != hashes[3]
-    assert hashes[1] == hashes[3]
-
-
 def test_a_late_arrival_is_merged_with_what_was_known_by_then(store):
     versions(store, ticker=["T"], avail_us=[10])
     versions(store, ticker=["T"], status=["finalized"], avail_us=[50])

@@ -4,15 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from quant_engine.core.errors import ConfigError, DataError, LookAheadError
+from quant_engine.core.errors import ConfigError, LookAheadError
 from quant_engine.kalshi.events import (
     LookConfig,
     Release,
     ladder_at,
     ladder_panel,
     map_events,
-    outcomes_asof,
-    put_outcomes,
     put_releases,
     reconstruct_look,
 )
@@ -52,27 +50,6 @@ def listed(store, markets, *, at_us=OPEN, strike_us=STRIKE):
 
 def number(name, value, at_us, **more):
     return {"release": name, "value": value, "unit": "%", "publish_us": at_us, **more}
-
-
-def test_r10_a_first_print_and_its_revisions_are_different_facts(store):
-    put_outcomes(store, [number("cpi", 3.1, 10)], recorded_us=99, src="x")
-    revised = number("cpi", 3.2, 50, print_kind="revised", vintage=1)
-    put_outcomes(store, [revised], recorded_us=99, src="x")
-    put_outcomes(store, [revised | {"vintage": 2, "value": 3.3, "publish_us": 90}],
-                 recorded_us=99, src="x")  # fmt: skip
-
-    def value(asof_us, kind):
-        return outcomes_asof(store.connection, asof_us, print_kind=kind)["value"].to_pylist()
-
-    assert [value(t, "first_print") for t in (9, 10, 50, 99)] == [[], [3.1], [3.1], [3.1]]
-    assert [value(t, "revised") for t in (10, 49, 50, 89, 90)] == [[], [], [3.2], [3.2], [3.3]]
-    with pytest.raises(DataError, match="the value that is stored"):
-        put_outcomes(store, [number("cpi", 3.0, 10)], recorded_us=99, src="x")
-    assert put_outcomes(store, [number("cpi", 3.1, 10)], recorded_us=99, src="x")["outcome"] == 0
-    with pytest.raises(DataError, match="first_print"):
-        put_outcomes(store, [number("cpi", 3.0, 10, print_kind="flash")], recorded_us=1, src="x")
-    with pytest.raises(ConfigError, match="first_print"):
-        outcomes_asof(store.connection, 1, print_kind="flash")
 
 
 def test_decisions_count_back_from_the_schedule_and_never_from_the_close(store):

@@ -37,9 +37,7 @@ from quant_engine.kalshi.recalibration import (
     fit_recalibration,
 )
 from quant_engine.kalshi.walkforward import (
-    DAY_US,
     WalkForwardEventsConfig,
-    plan_folds,
     walk_forward_events,
 )
 
@@ -213,24 +211,6 @@ def test_members_are_distributions_that_survive_storage(frames):
 
 
 # Folds
-
-
-def test_clusters_train_only_after_their_label_and_the_purge_of_their_family(frames):
-    config = CONFIG.model_copy(update={"purge_days": {"daily": 3.0}})
-    plan = plan_folds(frames, config)
-    start = frames.looks["asof_us"].to_numpy()
-    known = frames.labels["label_avail_us"].to_numpy()
-    cluster = frames.looks["cluster_id"].to_numpy()
-    for split in plan:
-        assert known[split.train].max() + 3 * DAY_US < start[split.test].min()
-        assert not set(cluster[split.train]) & set(cluster[split.test])
-        assert all((cluster == c).sum() == (cluster[split.test] == c).sum()
-                   for c in cluster[split.test])  # fmt: skip
-        # The newest cluster that may train does.
-        free = known + 3 * DAY_US < start[split.test].min()
-        np.testing.assert_array_equal(np.flatnonzero(free), split.train)
-    with pytest.raises(ConfigError, match="purge_days"):
-        plan_folds(frames, CONFIG.model_copy(update={"purge_days": {"cpi": 14.0}}))
 
 
 def test_outcomes_of_the_future_change_no_earlier_forecast(frames, forecasts):

@@ -7,10 +7,11 @@ import pytest
 
 from quant_engine.core.errors import InsufficientHistoryError, SchemaMismatchError
 from quant_engine.models.combinatorial import combinatorial_plan, refit_splits
-from quant_engine.models.fitting import FitTask, fit_task
+from quant_engine.models.fitting import EnsembleStrategy
 from quant_engine.models.inputs import Target
 from quant_engine.models.training_rows import training_rows
 from quant_engine.stats.cross_section import average_ranks
+from quant_engine.stats.fold_runs import FoldTask
 from quant_engine.stats.ic import ic_by_date
 from quant_engine.stats.splits import CombinatorialConfig
 
@@ -51,12 +52,11 @@ def test_every_split_is_a_fit_of_its_own(world, config, target, planned, frames)
     plan, sessions = planned
     made = training_rows(world.features, world.labels, target=Target.of(target), config=config)
     split = plan[2]
-    alone = fit_task(
-        made.shared, FitTask("x", sessions[split.train], sessions[split.test], False, config)
-    )
+    tested = sessions[split.test]
+    alone = EnsembleStrategy(config).fit(made.shared, FoldTask("x", sessions[split.train], tested))
     row = made.rows.of_sessions(sessions[split.test])
     first = made.rows.session[row] == made.rows.session[row][0]
-    ranks = [average_ranks(member[first][None])[0] for member in alone.raw]
+    ranks = [average_ranks(member[first][None])[0] for member in alone.score(made.shared, tested)]
     expected = average_ranks(np.mean(ranks, axis=0))[0][0]
     frame = frames[2]
     found = frame[frame["date"] == frame["date"].iloc[0]]["score"].to_numpy()

@@ -66,14 +66,14 @@ def test_the_warm_up_is_purged_inside_the_first_train_window(world, config):
     tasks = {task.name: task for task in _tasks(world, config)}
     assert list(tasks) == [FINAL, *(f"fold {f.number}" for f in world.folds[::-1]), WARMUP]
     warmup, first = tasks[WARMUP], world.folds[0]
-    assert set(warmup.predict) <= set(first.train)
-    assert len(warmup.predict) == len(first.train) // 4
+    assert set(warmup.test) <= set(first.train)
+    assert len(warmup.test) == len(first.train) // 4
     ends = world.labels.span_end[warmup.train]
-    assert (ends < world.labels.values.time.values[warmup.predict[0]]).all()
-    assert warmup.predict[0] - warmup.train[-1] == first.test[0] - first.train[-1]
+    assert (ends < world.labels.values.time.values[warmup.test[0]]).all()
+    assert warmup.test[0] - warmup.train[-1] == first.test[0] - first.train[-1]
     np.testing.assert_array_equal(tasks[FINAL].train, np.arange(196))
-    assert tasks[FINAL].keep_members
-    assert not len(tasks[FINAL].predict)
+    assert tasks[FINAL].keep
+    assert not len(tasks[FINAL].test)
 
 
 def test_no_warm_up_without_enough_rows(world, config):

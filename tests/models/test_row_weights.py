@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from quant_engine.core.executor import make_executor
+from quant_engine.core.executor_choice import make_executor
 from quant_engine.core.panel import LabelPanel, Panel, TimeAxis
 from quant_engine.models import (
     FeatureSchema,
@@ -19,8 +19,9 @@ from quant_engine.models import (
     dump,
     train,
 )
-from quant_engine.models.fitting import FitTask, fit_task
+from quant_engine.models.fitting import EnsembleStrategy
 from quant_engine.models.learners import build_learner
+from quant_engine.stats.fold_runs import FoldTask
 from quant_engine.stats.splits import WalkForwardConfig, walk_forward
 
 CONFIG = ModelConfig(members=(MemberConfig(learner="ridge", column="ridge"),), min_train_rows=100)
@@ -124,10 +125,11 @@ def test_the_learner_receives_the_weights_of_its_own_train_rows():
     shared["y"][rng.random(n_rows) < 0.2] = np.nan
     config = CONFIG.model_copy(update={"recency_decay_per_day": 0.02})
     train_sessions = np.arange(3, 25)
-    task = FitTask("t", train_sessions, np.arange(25, 30), True, config, Known())
+    task = FoldTask("t", train_sessions, np.arange(25, 30), keep=True)
     rows = np.flatnonzero(np.isin(session, train_sessions) & np.isfinite(shared["y"]))
     held = shared["label_last"][rows] - shared["label_first"][rows]
     weight = 1.0 + held + shared["asset"][rows] / 100.0
     weight = weight * np.exp(-0.02 * (24 - session[rows]))
     wanted = build_learner(CONFIG.members[0]).fit(shared["x"][rows], shared["y"][rows], weight)
-    assert fit_task(shared, task).files["ridge"] == wanted.to_bytes()
+    fitted_members = EnsembleStrategy(config, Known()).fit(shared, task)
+    assert fitted_members.report(shared, task).files["ridge"] == wanted.to_bytes()

@@ -16,6 +16,7 @@ from quant_engine.reports import (
     RunFacts,
     TearSheetData,
 )
+from quant_engine.reports.evaluation_data import EvaluationData
 from quant_engine.stats.metrics import (
     annual_return,
     annual_vol,
@@ -107,6 +108,8 @@ def trade_table(rng: np.random.Generator, index: pd.DatetimeIndex, n_trades: int
             "predicted_frac": 0.01 + 0.004 * rng.standard_normal(n_trades),
             "pnl_usd": ret * 50_000 * rng.uniform(0.6, 1.1, n_trades),
             "cost_bps": rng.uniform(8, 30, n_trades),
+            "mae_frac": np.minimum(ret, 0.0) - 0.01,
+            "mfe_frac": np.maximum(ret, 0.0) + 0.01,
             "exit_reason": rng.choice(
                 ["horizon", "stop loss", "trailing stop", "regime", "end_of_run"],
                 n_trades,
@@ -291,6 +294,98 @@ def lineage() -> Lineage:
     return Lineage(nodes=nodes, edges=tuple((ids[a], ids[b]) for a, b in pairs))
 
 
+def evaluation(rng: np.random.Generator, daily: pd.DataFrame) -> EvaluationData:
+    net = daily["ret_net"].to_numpy()
+    costs = net - daily["ret_gross"].to_numpy()
+    parts = {name: 0.001 * rng.standard_normal(len(daily)) for name in ("market", "sector")}
+    parts |= {name: 0.0005 * rng.standard_normal(len(daily)) for name in ("momentum", "size")}
+    parts["selection"] = 0.002 * rng.standard_normal(len(daily))
+    parts["trading"] = net - costs - sum(parts.values())
+    parts["costs"] = costs
+    parts["alpha"] = parts["selection"] + parts["trading"] + costs
+    attribution = pd.DataFrame({**parts, "ret_net": net, "n_assets": 150}, index=daily.index)
+    start = daily["equity"].to_numpy() / (1 + net)
+    totals = [
+        {
+            "part": "net" if name == "ret_net" else name,
+            "sum_frac": attribution[name].sum(),
+            "money": (start * attribution[name]).sum(),
+            "total_frac": (start * attribution[name]).sum() / start[0],
+        }
+        for name in (*parts, "ret_net")
+    ]
+    sliced = {"annual_return": 0.1, "sharpe": 0.7, "max_drawdown": -0.05, "pnl_net": 12.0}
+    sliced |= {"avg_gross_exposure": 1.0, "avg_net_exposure": 0.0}
+    shortfall = {"delay": 50.0, "spread": 30.0, "impact": 20.0, "fees": 10.0, "opportunity": -5.0}
+    return EvaluationData(
+        slices=pd.DataFrame(
+            [
+                {"dimension": dimension, "slice": name, "n_obs": n, "is_thin": n < 20, **sliced}
+                for dimension, name, n in (
+                    ("phase", "high_vol", 12),
+                    ("year", "2016", 200),
+                    ("sector", "Energy", 40),
+                    ("size", "large", 90),
+                )
+            ]
+        ),
+        calibration_slices=pd.DataFrame(
+            {
+                "dimension": ["all", "phase"],
+                "slice": ["all predictions", "crash"],
+                "n_obs": [900, 9],
+                "is_thin": [False, True],
+                "mean_confidence": [0.52, 0.55],
+                "frequency": [0.51, 0.4],
+                "calibration_error": [0.01, 0.15],
+            }
+        ),
+        tca=pd.DataFrame(
+            [
+                {
+                    "dimension": dimension,
+                    "slice": name,
+                    "n_orders": 300,
+                    "ordered_value": 1e6,
+                    "traded_value": 9.9e5,
+                    "fill_frac": 0.99,
+                    **shortfall,
+                    "shortfall": 105.0,
+                    "shortfall_bps": 1.05,
+                }
+                for dimension, name in (("all", "all orders"), ("side", "buy"))
+            ]
+        ),
+        attribution=attribution,
+        attribution_totals=pd.DataFrame(totals),
+        metrics={
+            "trading_costs": {
+                **{"pnl_gross": 900.0, "spread": 30.0, "impact": 20.0, "fees": 10.0},
+                **{"borrow": 5.0, "pnl_net": 835.0, "gap": 0.0},
+            },
+            "benchmark": {"n_sessions": 600.0, "beta_part": 0.02, "hedged": 0.1, "net": 0.12},
+            "rolling_ic_decay": 0.03,
+            "rolling_ic_alarm": True,
+            "pnl_top20_frac": 0.4,
+            "pnl_is_fragile": False,
+            "disagreement_mean": None,
+            "disagreement_alarm": None,
+        },
+        absent={"disagreement": "the model has one member, so there is nobody to disagree"},
+    )
+
+
+def checks() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "check": ["one", "two", "three"],
+            "value": [1.0, 0.2, np.nan],
+            "verdict": ["pass", "fail", "insufficient_observation"],
+            "reason": ["one: yes", "two 0.20 is above 0.05", "three is missing"],
+        }
+    )
+
+
 def fake_run(n_sessions: int = 700, *, n_trades: int = 300, seed: int = 7) -> TearSheetData:
     rng = np.random.default_rng(seed)
     daily = daily_table(rng, n_sessions)
@@ -364,6 +459,8 @@ def fake_run(n_sessions: int = 700, *, n_trades: int = 300, seed: int = 7) -> Te
                 "n_findings": [14, 0, 37, 112, 0],
             }
         ),
+        checks=checks(),
+        evaluation=evaluation(rng, daily),
         time_contract=(
             "Decision: after the close of session t, from data known by then.",
             "Fill: at the open of session t+1; participation at most 2 % of volume.",

@@ -115,7 +115,8 @@ def test_no_wall_clock_and_no_random_number_in_the_package() -> None:
 
 @pytest.mark.feature("Q-34")
 def test_full_run_fills_every_panel(page) -> None:
-    assert set(page.panels.values()) == {"filled"}
+    # The validation suite runs when asked; every other part belongs to every run.
+    assert {name for name, mode in page.panels.items() if mode != "filled"} == {"suite"}
     assert len(page.panels) > 30
 
 

@@ -280,6 +280,118 @@ def derived_values(data) -> dict[str, object]:
     }
 
 
+PART_NAMES = {
+    "market": "Market (mean of names)",
+    "sector": "Sectors",
+    "momentum": "Momentum",
+    "size": "Size",
+    "selection": "Selection of names",
+    "trading": "Trading inside sessions",
+    "costs": "Costs",
+    "alpha": "Alpha (last three)",
+    "net": "Net return",
+}
+
+
+def by_position(name: str, rows: list[dict[str, object]]) -> dict[str, object]:
+    return {
+        f"{name}.{k}.{column}": content
+        for k, row in enumerate(rows)
+        for column, content in row.items()
+    }
+
+
+def evaluation_values(data) -> dict[str, object]:
+    found, values = data.evaluation, {}
+    orders = found.tca.drop(columns="traded_value").to_dict("records")
+    for row in orders:
+        for part in ("delay", "spread", "impact", "fees", "opportunity"):
+            row[part] = row[part] / row["ordered_value"] * 1e4
+    values |= by_position("tca", orders)
+    bridge = found.metrics["trading_costs"]
+    values |= {f"tca.{name}": bridge[name] for name in bridge if name != "gap"}
+    for row in found.attribution_totals.to_dict("records"):
+        prefix = f"attribution_totals.{row['part']}"
+        values |= {f"{prefix}.name": PART_NAMES[row["part"]]}
+        values |= {f"{prefix}.{name}": row[name] for name in ("total_frac", "money")}
+    total = {row["part"]: row["total_frac"] for row in found.attribution_totals.to_dict("records")}
+    values |= {
+        "attribution.explained": total["net"] - total["alpha"],
+        "attribution.beta_part": found.metrics["benchmark"]["beta_part"],
+        "attribution.beta_net": found.metrics["benchmark"]["net"],
+    }
+    for name in ("rolling_ic_decay", "pnl_top20_frac", "disagreement_mean"):
+        values[f"evaluation.{name}"] = found.metrics[name]
+    for name, table in (("slices", found.slices), ("calibration", found.calibration_slices)):
+        rows = table.to_dict("records")
+        for row in rows:
+            row["n_obs_note"] = "thin" if row.pop("is_thin") else "enough"
+            row["slice"] = row["slice"].replace("_", " ")
+        of_trades = [row for row in rows if row["dimension"] in ("sector", "size")]
+        shown = ("dimension", "slice", "n_obs", "n_obs_note", "pnl_net")
+        values |= by_position(
+            f"{name}_trades", [{column: row[column] for column in shown} for row in of_trades]
+        )
+        values |= by_position(name, [row for row in rows if row not in of_trades])
+    rows = [
+        {name: row[name] for name in ("check", "verdict", "reason")}
+        for row in data.checks.to_dict("records")
+    ]
+    for row in rows:
+        row["verdict"] = row["verdict"].partition("_")[0]
+    values |= by_position("checks", rows)
+    for word in ("pass", "warn", "fail", "insufficient"):
+        values[f"checks.n_{word}"] = sum(row["verdict"] == word for row in rows)
+    return values
+
+
+def episode_values(data) -> dict[str, object]:
+    """Falls of the benchmark, walked through session by session, and the bridge of costs."""
+    daily = data.daily
+    year = data.periods_per_year / len(daily)
+    values: dict[str, object] = {
+        f"bridge.{kind}": -math.fsum(daily[f"cost_{kind}"]) * year for kind in COSTS
+    }
+    values |= {
+        f"bridge.{name}": math.fsum(daily[f"ret_{name}"]) * year for name in ("gross", "net")
+    }
+    closed = data.trades[data.trades["exit_reason"] != "end_of_run"].to_dict("records")
+    values["excursions.mae_of_gains"] = statistics.median(
+        row["mae_frac"] for row in closed if row["ret_net"] > 0
+    )
+    values["excursions.mfe_of_losses"] = statistics.median(
+        row["mfe_frac"] for row in closed if row["ret_net"] <= 0
+    )
+    market, book = daily["benchmark_ret"].tolist(), daily["ret_net"].tolist()
+    sessions = [iso(one) for one in daily.index]
+    wealth = peak = 1.0
+    top, low, depth, falls = -1, -1, 0.0, []
+    for position, change in enumerate([*market, math.inf]):
+        wealth *= 1.0 + change
+        if wealth >= peak:
+            if depth < 0.0:
+                falls.append((depth, top, low, position))
+            peak, top, low, depth = wealth, position, -1, 0.0
+        elif wealth / peak - 1.0 < depth:
+            depth, low = wealth / peak - 1.0, position
+    for number, (depth, top, low, end) in enumerate(sorted(falls)[:4], start=1):
+        stop = min(end + 1, len(sessions))
+        content = {
+            "episode": number,
+            "peak": sessions[top] if top >= 0 else None,
+            "trough": sessions[low],
+            "recovered": sessions[end] if end < len(sessions) else None,
+            "sessions_to_trough": low - top,
+            "benchmark_fall": depth,
+            "book_in_fall": compounded(book[top + 1 : low + 1]),
+            "benchmark_whole": compounded(market[top + 1 : stop]),
+            "book_whole": compounded(book[top + 1 : stop]),
+            "book_drawdown": deepest(book[top + 1 : stop]),
+        }
+        values |= {f"crises.{number}.{name}": one for name, one in content.items()}
+    return values
+
+
 @pytest.fixture(scope="module")
 def expected(run_data) -> dict[str, object]:
     values: dict[str, object] = {}
@@ -290,6 +402,8 @@ def expected(run_data) -> dict[str, object]:
         drawdown_values(run_data),
         trade_values(run_data),
         derived_values(run_data),
+        evaluation_values(run_data),
+        episode_values(run_data),
     ):
         assert not set(values) & set(part)
         values |= part

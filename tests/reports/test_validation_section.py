@@ -23,8 +23,8 @@ FIGURES = {
     "n_trades": 300.0,
 }
 PANELS = {
-    *("suite-checks", "suite-wealth-bands", "suite-nulls", "suite-stress", "suite-variants"),
-    *("suite-capacity", "suite-paths", "suite-quantiles", "suite-slices"),
+    *("suite-wealth-bands", "suite-nulls", "suite-stress", "suite-variants"),
+    *("suite-capacity", "suite-capacity-curve", "suite-paths", "suite-quantiles"),
 }
 
 
@@ -36,14 +36,6 @@ def suite(**changes) -> SuiteData:
     levels = ["0.05", "0.5", "observed"]
     outcomes = {"terminal_wealth": 1.1, "max_drawdown": -0.2, "lowest_wealth": 0.9, "sharpe": 0.5}
     tables = {
-        "checks": pd.DataFrame(
-            {
-                "check": ["one", "two", "three"],
-                "value": [1.0, 0.2, np.nan],
-                "verdict": ["pass", "fail", "insufficient_observation"],
-                "reason": ["one: yes", "two 0.20 is above 0.05", "three is missing"],
-            }
-        ),
         "stress": pd.DataFrame(
             [
                 {"kind": kind, "level": level, **FIGURES}
@@ -73,20 +65,6 @@ def suite(**changes) -> SuiteData:
                 for level in levels
             ]
         ),
-        "slices": pd.DataFrame(
-            [
-                {
-                    "dimension": "phase",
-                    "slice": "high_vol",
-                    "n_obs": 12,
-                    "is_thin": True,
-                    "avg_gross_exposure": 1.0,
-                    "avg_net_exposure": 0.0,
-                    "pnl_net": 12.0,
-                    **FIGURES,
-                }
-            ]
-        ),
         "figures": {"n_trials": 7, "monte_carlo_p": 0.04, "null_percentile": 0.9},
         "notes": {"cpcv_median_sharpe": "15 refits"},
     }
@@ -96,14 +74,16 @@ def suite(**changes) -> SuiteData:
 @pytest.mark.feature("Q-36")
 def test_the_section_stands_where_the_suite_was_run(run_data, page, parse) -> None:
     assert not PANELS & set(page.panels)
+    assert (page.panels["checks"], page.panels["suite"]) == ("filled", "absent")
     found = parse(render_tearsheet(replace(run_data, suite=suite())))
     assert {name: found.panels[name] for name in PANELS} == dict.fromkeys(PANELS, "filled")
     shown = {e.get("data-metric"): e for e in found.all(having="data-metric")}
     assert shown["suite_stress.1.sharpe"].get("data-value") == "0.7"
     assert shown["suite_stress.1.name"].text == "Cost × 2"
     assert shown["suite.null_percentile"].text == "90.0%"
-    assert shown["suite.n_insufficient"].text == "1"
-    assert shown["suite_slices.0.n_obs_note"].text == "thin"
+    assert "suite" not in found.panels
+    assert shown["checks.n_insufficient"].text == "1"
+    assert shown["checks.1.reason"].text == "two 0.20 is above 0.05"
     assert shown["suite_quantiles.0.trades_max_drawdown"].get("data-value") == "-0.2"
     # A figure that does not exist says so.
     assert shown["suite.capacity_usd"].text == "n/a"

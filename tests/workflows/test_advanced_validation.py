@@ -59,7 +59,7 @@ def test_the_suite_adds_figures_verdicts_and_files_and_changes_none(trained) -> 
     assert outcome.metrics["stress_1x_sharpe"] == outcome.metrics["delay_0_sharpe"] == own
     checks = checks_of(trained)
     pd.testing.assert_frame_equal(checks.iloc[: len(basic)], basic)
-    assert len(checks) == len(basic) + 20
+    assert len(checks) == len(basic) + 22
     # Fewer than a year of sessions: what rests on them is not judged.
     assert "insufficient_observation" in set(checks["verdict"])
     root = trained.settings.results_root
@@ -182,6 +182,15 @@ def test_lost_returns_leave_no_comparison() -> None:
     values, notes = selected(competition(3, 0.0, lost=("a/b",)), 4, 1e-3)
     assert set(values) == {"dsr_p_value"}
     assert "no longer in the store" in notes["spa_p_value"]
+
+
+def test_a_strategy_that_stood_still_leaves_the_rest_of_the_suite() -> None:
+    idle = competition(3, 0.0)
+    idle.returns[:400, 2] = 0.0
+    values, notes = selected(idle, 3, 1e-3)
+    assert "pbo" not in values
+    assert "constant" in notes["pbo"]
+    assert "dsr_p_value" in values
 
 
 def test_selection_tells_an_edge_from_luck() -> None:

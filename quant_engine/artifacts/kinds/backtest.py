@@ -5,7 +5,8 @@ from __future__ import annotations
 from quant_engine.artifacts.kinds.bundle import BundleKind, Column
 
 _TESTED = (
-    "core", "artifacts", "stats", "governance", "execution", "models", "backtest", "workflows",
+    "core", "artifacts", "stats", "governance", "risk", "execution", "models", "backtest",
+    "workflows",
 )  # fmt: skip
 
 _DAILY = {
@@ -70,6 +71,12 @@ _TRADES = {
     "cost_impact": Column("float", "currency"),
     "cost_borrow": Column("float", "currency"),
     "dividends": Column("float", "currency"),
+    "entry_reason": Column("str", "why it began; of rules", optional=True),
+    "mae_frac": Column("float", "worst price while held, as a return; of rules", optional=True),
+    "mfe_frac": Column("float", "best price while held, as a return; of rules", optional=True),
+    "implementation_shortfall_bps": Column(
+        "float", "against the prices that decided, positive = worse; of rules", optional=True
+    ),
 }
 
 TRADES = BundleKind("trades", 1, _TESTED, {"trades": _TRADES})
@@ -100,6 +107,16 @@ ORDERS = BundleKind(
             "cost_fees": Column("float", "currency"),
             "cost_spread": Column("float", "currency"),
             "cost_impact": Column("float", "currency"),
+            "shortfall_executed": Column(
+                "float",
+                "what the filled shares lost on the decision price, currency; of rules",
+                optional=True,
+            ),
+            "shortfall_unfilled": Column(
+                "float",
+                "what the others would have gained by the close, currency; of rules",
+                optional=True,
+            ),
         }
     },
 )

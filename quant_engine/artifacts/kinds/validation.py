@@ -5,7 +5,8 @@ from __future__ import annotations
 from quant_engine.artifacts.kinds.bundle import BundleKind, Column
 
 _TESTED = (
-    "core", "artifacts", "stats", "governance", "execution", "models", "backtest", "workflows",
+    "core", "artifacts", "stats", "governance", "risk", "execution", "models", "backtest",
+    "workflows",
 )  # fmt: skip
 
 _FIGURES = {
@@ -54,6 +55,23 @@ NULLS = BundleKind(
     documents=("facts",),
 )
 """Books without an opinion, with all costs."""
+
+PARITY = BundleKind(
+    name="paper_parity",
+    schema_version=1,
+    packages=_TESTED,
+    tables={
+        "figures": {
+            "figure": Column("str", "what is compared"),
+            "backtest": Column("float", "in the unit of the figure"),
+            "paper": Column("float", "the same of the paper account"),
+            "deviation": Column("float", "relative to the backtest"),
+            "is_within": Column("bool", "whether the deviation is within its limit"),
+        }
+    },
+    documents=("facts",),
+)
+"""A paper account that followed the newest sessions of the backtest, beside it."""
 
 REFITS = BundleKind(
     name="combinatorial_scores",
@@ -113,13 +131,13 @@ MONTE_CARLO = BundleKind(
 
 EVALUATION = BundleKind(
     name="evaluation",
-    schema_version=1,
+    schema_version=2,
     packages=_TESTED,
     tables={
         "slices": {
-            "dimension": Column("str", "phase, regime, year or sector"),
+            "dimension": Column("str", "phase, regime, year, sector or size"),
             "slice": Column("str", "name"),
-            "n_obs": Column("int", "sessions; trades for sectors"),
+            "n_obs": Column("int", "sessions; trades for sectors and sizes"),
             "is_thin": Column("bool", "fewer than 20 observations"),
             "annual_return": Column("float", "net, fraction"),
             "annual_vol": Column("float", "fraction"),
@@ -143,7 +161,54 @@ EVALUATION = BundleKind(
             "mean_prob": Column("float", "mean confidence"),
             "frequency": Column("float", "share with the right sign"),
         },
+        "calibration_slices": {
+            "dimension": Column("str", "all, phase or regime"),
+            "slice": Column("str", "name"),
+            "n_obs": Column("int", "predictions"),
+            "is_thin": Column("bool", "fewer than 20 predictions"),
+            "mean_confidence": Column("float", "mean probability that the sign is right"),
+            "frequency": Column("float", "share with the right sign"),
+            "calibration_error": Column("float", "mean distance of the two over 10 bins"),
+        },
+        "disagreement": {
+            "session": Column("session", "decision session"),
+            "disagreement": Column("float", "1 minus mean rank correlation of the members"),
+            "rolling": Column("float", "mean of the last 60 measured sessions"),
+        },
+        "tca": {
+            "dimension": Column("str", "all, year, side, size or participation"),
+            "slice": Column("str", "name"),
+            "n_orders": Column("int", "orders without settlements"),
+            "ordered_value": Column("float", "at decision prices, currency"),
+            "traded_value": Column("float", "currency"),
+            "fill_frac": Column("float", "filled over ordered value"),
+            "delay": Column("float", "from decision to fill reference, currency"),
+            "spread": Column("float", "currency"),
+            "impact": Column("float", "currency"),
+            "fees": Column("float", "currency"),
+            "opportunity": Column("float", "gain missed on what did not fill, currency"),
+            "shortfall": Column("float", "sum of the parts, currency"),
+            "shortfall_bps": Column("float", "of the ordered value"),
+        },
+        "attribution": {
+            "session": Column("session", "session"),
+            "market": Column("float", "fraction of equity, as all parts"),
+            "sector": Column("float", "sector effects"),
+            "selection": Column("float", "names beyond their exposures"),
+            "trading": Column("float", "trades within sessions, and what has no return"),
+            "costs": Column("float", "net minus gross return"),
+            "alpha": Column("float", "selection, trading and costs"),
+            "ret_net": Column("float", "net return: market, sector, styles and alpha"),
+            "n_assets": Column("int", "names in the regression"),
+        },
+        "attribution_totals": {
+            "part": Column("str", "part, alpha or net"),
+            "sum_frac": Column("float", "sum of session fractions"),
+            "money": Column("float", "currency"),
+            "total_frac": Column("float", "money over the starting capital"),
+        },
     },
     documents=("metrics", "regime_slices"),
+    open_tables=("attribution",),
 )
-"""Slices, decay, concentration and recovery of one backtest."""
+"""Slices, decay, concentration, recovery, calibration, trading costs, attribution of a backtest."""

@@ -168,16 +168,27 @@ class KalshiClient:
         return read_market(self._object(f"/markets/{ticker}", "market"), self.drift)
 
     def markets(
-        self, *, event: str | None = None, status: str | None = None, historical: bool = False
+        self,
+        *,
+        event: str | None = None,
+        series: str | None = None,
+        status: str | None = None,
+        after_us: int | None = None,
+        historical: bool = False,
     ) -> list[Market]:
-        """Markets of an event and filter status.
+        """Markets of an event or a series and filter status.
 
         Parameters
         ----------
         event : str, optional
             Ticker; all events where None.
+        series : str, optional
+            Ticker; all series where None.
         status : str, optional
             One filter word: ``unopened``, ``open``, ``paused``, ``closed`` or ``settled``.
+        after_us : int, optional
+            Only markets that close at or after this moment, microseconds UTC; not beside a status
+            other than ``closed``.
         historical : bool
             Ask the historical tier instead of the live one.
 
@@ -186,7 +197,13 @@ class KalshiClient:
         list of Market
             Each once, in the order of the exchange.
         """
-        params = _given(("event_ticker", event), ("status", status), ("limit", "1000"))
+        params = _given(
+            ("event_ticker", event),
+            ("series_ticker", series),
+            ("status", status),
+            ("min_close_ts", None if after_us is None else str(after_us // 1_000_000)),
+            ("limit", "1000"),
+        )
         path = "/historical/markets" if historical else "/markets"
         return self._pages(path, params, "markets", read_market)
 

@@ -8,6 +8,8 @@ the cut-off moves; whatever is found twice is kept once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from quant_engine.core.errors import EmptyDataError
 from quant_engine.kalshi.exchange.client import KalshiClient, Span
 from quant_engine.kalshi.exchange.records import Candle, Market, Trade
@@ -15,33 +17,40 @@ from quant_engine.kalshi.exchange.records import Candle, Market, Trade
 __all__ = ["all_candles", "all_markets", "all_trades"]
 
 
-def all_trades(client: KalshiClient, ticker: str, span: Span) -> list[Trade]:
-    """Read the prints of one market from whichever tiers hold them.
+def all_trades(client: KalshiClient, spans: Mapping[str, Span]) -> list[Trade]:
+    """Read the prints of some markets from whichever tiers hold them.
 
     Parameters
     ----------
     client : KalshiClient
         Exchange.
-    ticker : str
-        Market.
-    span : Span
-        Time of the prints.
+    spans : mapping of str to Span
+        Market to the time of its prints. The cut-off is read once before and once after the live
+        tier of all of them.
 
     Returns
     -------
     list of Trade
-        Each once, oldest first; where both tiers hold a print, the historical record is kept.
+        Each once, by market in the given order and oldest first; where both tiers hold a print,
+        the historical record is kept.
     """
-    found: dict[str, Trade] = {}
-    before = client.cutoff()
-    if span.end_us > before.trades_us:
-        live = Span(max(span.start_us, before.trades_us), span.end_us)
-        found = {trade.trade_id: trade for trade in client.trades(ticker, live)}
-    until_us = min(span.end_us, client.cutoff().trades_us)
-    if span.start_us < until_us:
-        past = client.trades(ticker, Span(span.start_us, until_us), historical=True)
-        found.update({trade.trade_id: trade for trade in past})
-    return sorted(found.values(), key=lambda trade: (trade.created_us or 0, trade.trade_id))
+    found: dict[str, dict[str, Trade]] = {ticker: {} for ticker in spans}
+    before_us = client.cutoff().trades_us
+    for ticker, span in spans.items():
+        if span.end_us > before_us:
+            live = Span(max(span.start_us, before_us), span.end_us)
+            found[ticker] = {trade.trade_id: trade for trade in client.trades(ticker, live)}
+    after_us = client.cutoff().trades_us
+    for ticker, span in spans.items():
+        until_us = min(span.end_us, after_us)
+        if span.start_us < until_us:
+            past = client.trades(ticker, Span(span.start_us, until_us), historical=True)
+            found[ticker].update({trade.trade_id: trade for trade in past})
+    return [
+        trade
+        for trades in found.values()
+        for trade in sorted(trades.values(), key=lambda t: (t.created_us or 0, t.trade_id))
+    ]
 
 
 def all_markets(client: KalshiClient, event: str) -> list[Market]:
@@ -67,48 +76,42 @@ def all_markets(client: KalshiClient, event: str) -> list[Market]:
 
 
 def all_candles(
-    client: KalshiClient, series: str, market: Market, *, span: Span, period_min: int = 60
-) -> list[Candle]:
-    """Read the candles of one market from the tier that holds the market.
+    client: KalshiClient, markets: Mapping[str, tuple[str, Market, Span]], *, period_min: int = 60
+) -> dict[str, list[Candle]]:
+    """Read the candles of some markets, each from the tier that holds it.
 
     Parameters
     ----------
     client : KalshiClient
         Exchange.
-    series : str
-        Series of the market.
-    market : Market
-        With its settlement time, if it has one.
-    span : Span
-        Ends of the periods.
+    markets : mapping of str to (str, Market, Span)
+        Ticker to series, the market with its settlement time if it has one, and the ends of the
+        periods. The cut-off is read once before and once after the live tier of all of them.
     period_min : int
         1, 60 or 1440.
 
     Returns
     -------
-    list of Candle
-        Oldest first.
-
-    Raises
-    ------
-    EmptyDataError
-        When neither tier knows the market.
+    dict of str to list of Candle
+        Oldest first; a market that neither tier knows is left out.
     """
 
-    def read(*, historical: bool) -> list[Candle]:
-        return client.candles(
-            series, market.ticker, span, period_min=period_min, historical=historical
-        )
+    def read(ticker: str, *, historical: bool) -> list[Candle] | None:
+        series, _, span = markets[ticker]
+        try:
+            return client.candles(
+                series, ticker, span, period_min=period_min, historical=historical
+            )
+        except EmptyDataError:
+            return None
 
-    def has_moved() -> bool:
-        return market.settled_us is not None and market.settled_us < client.cutoff().markets_us
+    def moved(cutoff_us: int) -> set[str]:
+        settled = {ticker: market.settled_us for ticker, (_, market, _) in markets.items()}
+        return {ticker for ticker, us in settled.items() if us is not None and us < cutoff_us}
 
-    if has_moved():
-        return read(historical=True)
-    try:
-        candles = read(historical=False)
-    except EmptyDataError:
-        if not has_moved():
-            raise
-        return read(historical=True)
-    return read(historical=True) if has_moved() else candles
+    old = moved(client.cutoff().markets_us)
+    found = {ticker: read(ticker, historical=ticker in old) for ticker in markets}
+    # What left the live tier while it was read may have been read in part.
+    for ticker in sorted(moved(client.cutoff().markets_us) - old):
+        found[ticker] = read(ticker, historical=True)
+    return {ticker: candles for ticker, candles in found.items() if candles is not None}

@@ -24,6 +24,7 @@ __all__ = ["FakeConfig", "FakeExchange", "Fault", "Reply"]
 _ROOT = "/trade-api/v2"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRIVATE = ("/account", "/portfolio")
+_SIZE = "25.00"
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,15 @@ class FakeExchange:
         self.counts: Counter[str] = Counter()
         self._keys = keys
         self._timer = timer
+        self._markets_by_ticker = {
+            contract.ticker: (event, contract)
+            for event in world.events
+            for contract in event.contracts
+        }
+        self._prints: dict[str, list[WorldTrade]] = {}
+        for event in world.events:
+            for trade in event.trades:
+                self._prints.setdefault(trade.ticker, []).append(trade)
         self._faults = dict(faults or {})
         self._tokens = config.capacity
         self._refilled_s = timer.elapsed_s()
@@ -219,7 +229,7 @@ class FakeExchange:
             "/account/endpoint_costs": lambda: {
                 "default_cost": self.config.cost, "endpoint_costs": [],
             },
-            "/series": lambda: {"series": [self._series()]},
+            "/series": lambda: {"series": [self._series(name) for name in self.world.all_series]},
             "/markets/orderbooks": lambda: self._books(pairs),
         }  # fmt: skip
         if path in fixed:
@@ -288,21 +298,28 @@ class FakeExchange:
             "write": {"refill_rate": rate / 2, "bucket_capacity": capacity / 2},
         }
 
-    def _series(self) -> dict[str, Any]:
+    def _series(self, ticker: str) -> dict[str, Any]:
         return {
-            "ticker": self.world.series, "title": "A fake number", "category": "Economics",
+            "ticker": ticker, "title": "A fake number", "category": "Economics",
             "frequency": "daily", "fee_type": "quadratic", "fee_multiplier": 1, "tags": [],
         }  # fmt: skip
 
     def _events(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
-        if query.get("series_ticker", self.world.series) != self.world.series:
-            return []
-        return [self._event_record(event) for event in self.world.events]
+        return [
+            self._event_record(event)
+            for event in self._listed()
+            if query.get("series_ticker", event.series) == event.series
+        ]
+
+    def _listed(self) -> list[WorldEvent]:
+        """Events that the exchange shows by now."""
+        latest_us = self.now_us() + self.world.config.listed_before_s * 1_000_000
+        return [event for event in self.world.events if event.release_us <= latest_us]
 
     def _event_record(self, event: WorldEvent) -> dict[str, Any]:
         return {
             "event_ticker": event.ticker,
-            "series_ticker": self.world.series,
+            "series_ticker": event.series,
             "title": "What will the number be?",
             "sub_title": "",
             "category": "Economics",
@@ -312,27 +329,26 @@ class FakeExchange:
         }
 
     def _event(self, ticker: str) -> tuple[int, Any]:
-        for event in self.world.events:
+        for event in self._listed():
             if event.ticker == ticker:
                 markets = [self._market(event, contract) for contract in event.contracts]
                 return 200, {"event": self._event_record(event), "markets": markets}
         return 404, {"code": "not_found", "message": "event not found", "details": ""}
 
     def _find(self, ticker: str) -> tuple[WorldEvent, Contract] | None:
-        for event in self.world.events:
-            for contract in event.contracts:
-                if contract.ticker == ticker:
-                    return event, contract
-        return None
+        return self._markets_by_ticker.get(ticker)
 
     def _is_historical(self, event: WorldEvent) -> bool:
         return event.release_us < min(self.config.markets_cutoff_us, self.now_us())
 
     def _markets(self, query: Mapping[str, str], *, historical: bool) -> list[dict[str, Any]]:
+        low_us = int(query.get("min_close_ts", 0)) * 1_000_000
         return [
             self._market(event, contract)
-            for event in self.world.events
+            for event in self._listed()
             if query.get("event_ticker", event.ticker) == event.ticker
+            and query.get("series_ticker", event.series) == event.series
+            and event.release_us >= low_us
             and self._is_historical(event) == historical
             for contract in event.contracts
         ]
@@ -342,9 +358,7 @@ class FakeExchange:
         shown = [q for q in event.quotes[contract.ticker] if q.at_us <= self.now_us()]
         bid = shown[-1].bid_e4 if shown and not released else None
         ask = shown[-1].ask_e4 if shown and not released else None
-        prints = [
-            t for t in event.trades if t.ticker == contract.ticker and t.at_us <= self.now_us()
-        ]
+        prints = [t for t in self._prints.get(contract.ticker, ()) if t.at_us <= self.now_us()]
         record: dict[str, Any] = {
             "ticker": contract.ticker,
             "event_ticker": event.ticker,
@@ -354,10 +368,12 @@ class FakeExchange:
             "yes_sub_title": contract.ticker,
             "no_sub_title": "",
             "strike_type": contract.strike_type,
-            "open_time": _stamp(event.release_us - 86_400_000_000),
+            "open_time": _stamp(event.release_us - self.world.config.listed_before_s * 1_000_000),
             "close_time": _stamp(event.release_us),
             "yes_bid_dollars": _dollars(bid or 0),
             "yes_ask_dollars": _dollars(ask if ask is not None else 10_000),
+            "yes_bid_size_fp": _SIZE if bid is not None else "0.00",
+            "yes_ask_size_fp": _SIZE if ask is not None else "0.00",
             "last_price_dollars": _dollars(prints[-1].price_e4 if prints else 0),
             "volume_fp": _contracts(sum(t.count_c2 for t in prints)),
             "open_interest_fp": _contracts(sum(t.count_c2 for t in prints)),
@@ -366,10 +382,9 @@ class FakeExchange:
             "result": ("yes" if event.pays(contract) else "no") if released else "",
             "settlement_ts": _stamp(event.release_us) if released else None,
         }
-        if contract.floor is not None:
-            record["floor_strike"] = contract.floor
-        if contract.cap is not None:
-            record["cap_strike"] = contract.cap
+        record |= _strikes(contract, self.world.config.settlement_step)
+        if released and self.world.config.settlement_step:
+            record["expiration_value"] = f"{event.outcome:.9g}"
         return record | dict(self.config.market_fields)
 
     def _book(self, ticker: str) -> dict[str, Any]:
@@ -379,8 +394,8 @@ class FakeExchange:
         shown = [q for q in found[0].quotes[ticker] if q.at_us <= self.now_us()]
         bid = shown[-1].bid_e4 if shown else None
         ask = shown[-1].ask_e4 if shown else None
-        yes = [] if bid is None else [[_dollars(bid), "25.00"]]
-        no = [] if ask is None else [[_dollars(10_000 - ask), "25.00"]]
+        yes = [] if bid is None else [[_dollars(bid), _SIZE]]
+        no = [] if ask is None else [[_dollars(10_000 - ask), _SIZE]]
         return {"yes_dollars": yes, "no_dollars": no}
 
     def _books(self, pairs: list[tuple[str, str]]) -> dict[str, Any]:
@@ -391,12 +406,12 @@ class FakeExchange:
     def _trades(self, query: Mapping[str, str], *, historical: bool) -> list[dict[str, Any]]:
         low = int(query.get("min_ts", 0)) * 1_000_000
         high = int(query.get("max_ts", 1 << 40)) * 1_000_000
+        asked = [query["ticker"]] if "ticker" in query else list(self._prints)
         rows = [
             trade
-            for event in self.world.events
-            for trade in event.trades
-            if query.get("ticker", trade.ticker) == trade.ticker
-            and low <= trade.at_us <= high
+            for ticker in asked
+            for trade in self._prints.get(ticker, ())
+            if low <= trade.at_us <= high
             and trade.at_us <= self.now_us()
             and (trade.at_us < self.config.trades_cutoff_us) == historical
         ]
@@ -410,16 +425,16 @@ class FakeExchange:
             return 404, {"code": "not_found", "message": "market not found", "details": ""}
         event, _ = found
         start, end = int(query["start_ts"]), int(query["end_ts"])
+        period_s = int(query.get("period_interval", "60")) * 60
         suffix, fixed = ("", "") if historical else ("_dollars", "_fp")
         rows = []
         for quote in event.quotes[ticker]:
-            last = quote.at_us // 1_000_000 + 3600
+            last = quote.at_us // 1_000_000 + period_s
             if not start <= last <= end or last * 1_000_000 > self.now_us():
                 continue
             inside = [
-                t for t in event.trades
-                if t.ticker == ticker and quote.at_us < t.at_us <= last * 1_000_000
-            ]  # fmt: skip
+                t for t in self._prints.get(ticker, ()) if quote.at_us < t.at_us <= last * 1_000_000
+            ]
             prints = [t.price_e4 for t in inside]
             rows.append(
                 {
@@ -432,6 +447,21 @@ class FakeExchange:
                 }
             )
         return 200, {"ticker": ticker, "candlesticks": rows}
+
+
+def _strikes(contract: Contract, step: float) -> dict[str, float]:
+    """Strike fields of a contract that pays above its floor and up to its cap.
+
+    On a grid the exchange's ``between`` includes both ends and ``less`` excludes its cap.
+    """
+    fields = {}
+    if contract.floor is not None:
+        is_bin = contract.strike_type == "between"
+        fields["floor_strike"] = round(contract.floor + (step if is_bin else 0.0), 9)
+    if contract.cap is not None:
+        is_below = contract.strike_type == "less"
+        fields["cap_strike"] = round(contract.cap + (step if is_below else 0.0), 9)
+    return fields
 
 
 def _ohlc(prices: list[int], suffix: str) -> dict[str, str | None]:

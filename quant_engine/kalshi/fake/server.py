@@ -52,6 +52,8 @@ class RestServer:
             protocol_version = "HTTP/1.1"
             # A read after which the thread of a silent client ends.
             timeout = 5.0
+            # Head and body leave together: two small packets would wait for one another.
+            wbufsize = -1
 
             def log_message(self, *_: object) -> None:
                 """Stay quiet: the exchange keeps its own log."""
@@ -67,6 +69,7 @@ class RestServer:
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
                 self.wfile.write(reply.body)
+                self.wfile.flush()
 
             do_GET = do_POST = do_PUT = do_DELETE = _reply
 

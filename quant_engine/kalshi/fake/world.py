@@ -24,6 +24,7 @@ __all__ = ["Contract", "Quote", "World", "WorldConfig", "WorldEvent", "WorldTrad
 
 _CENT_E4 = 100
 _MAX_CENT = 99
+_SERIES = "KXFAKE"
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,9 @@ class WorldConfig:
     seed : int
         Everything random follows from it.
     n_events : int
-        Events, one per day.
+        Events.
+    events_per_day : int
+        Events that are released together, each of a series of its own.
     surprise : str
         ``gaussian`` or ``student``.
     degrees : float
@@ -50,6 +53,15 @@ class WorldConfig:
         Mean number of prints per contract and snapshot.
     start : datetime
         Release of the first event.
+    settlement_step : float
+        Outcomes are rounded to multiples of it, and contracts pay by the rounded number; 0 = they
+        are not rounded.
+    n_strikes : int
+        Strikes of a ladder.
+    snapshot_s : int
+        Seconds between two snapshots.
+    listed_before_s : int
+        Seconds before the release at which an event is listed.
 
     Raises
     ------
@@ -59,6 +71,7 @@ class WorldConfig:
 
     seed: int
     n_events: int = 4
+    events_per_day: int = 1
     surprise: str = "gaussian"
     degrees: float = 4.0
     surprise_sd: float = 0.1
@@ -68,13 +81,21 @@ class WorldConfig:
     half_spread_e4: int = 200
     trades_per_snapshot: float = 2.0
     start: datetime = datetime(2026, 1, 13, 13, 30, tzinfo=UTC)
+    settlement_step: float = 0.0
+    n_strikes: int = 7
+    snapshot_s: int = 3_600
+    listed_before_s: int = 86_400
 
     def __post_init__(self) -> None:
         if self.surprise not in ("gaussian", "student"):
             raise ConfigError(
                 "surprise", wanted="gaussian or student", got=self.surprise, hint="Choose one."
             )
-        if self.degrees <= 2 or min(self.surprise_sd, self.n_events, self.n_snapshots) <= 0:
+        sizes = (
+            self.surprise_sd, self.n_events, self.n_snapshots, self.n_strikes, self.snapshot_s,
+            self.listed_before_s, self.events_per_day,
+        )  # fmt: skip
+        if self.degrees <= 2 or min(sizes) <= 0 or self.settlement_step < 0:
             raise ConfigError(
                 "world", wanted="degrees above 2 and positive sizes", got=self, hint="See the text."
             )
@@ -154,6 +175,8 @@ class WorldEvent:
         Ticker to its J quotes.
     trades : tuple of WorldTrade
         Oldest first.
+    series : str
+        Its series.
     """
 
     ticker: str
@@ -164,6 +187,7 @@ class WorldEvent:
     contracts: tuple[Contract, ...]
     quotes: dict[str, tuple[Quote, ...]]
     trades: tuple[WorldTrade, ...]
+    series: str = _SERIES
 
     def pays(self, contract: Contract) -> bool:
         """True when the outcome makes a contract of this event pay."""
@@ -179,6 +203,11 @@ class World:
     series: str
     events: tuple[WorldEvent, ...]
 
+    @property
+    def all_series(self) -> tuple[str, ...]:
+        """Series of the events, sorted."""
+        return tuple(sorted({event.series for event in self.events}))
+
     def cdf(self, event: WorldEvent, snapshot: int, x: float) -> float:
         """True probability of an outcome up to x, seen from one snapshot.
 
@@ -189,14 +218,15 @@ class World:
         snapshot : int
             0 is the first.
         x : float
-            Outcome.
+            Outcome; one that outcomes can have, where they are rounded.
 
         Returns
         -------
         float
             Probability.
         """
-        return _cdf((x - event.locations[snapshot]) / event.scales[snapshot], self.config)
+        upper = x + self.config.settlement_step / 2.0
+        return _cdf((upper - event.locations[snapshot]) / event.scales[snapshot], self.config)
 
 
 def _cdf(z: float, config: WorldConfig) -> float:
@@ -206,6 +236,11 @@ def _cdf(z: float, config: WorldConfig) -> float:
     return float(stdtr(config.degrees, z * np.sqrt(config.degrees / (config.degrees - 2))))
 
 
+def _settled(value: float, config: WorldConfig) -> float:
+    step = config.settlement_step
+    return round(round(value / step) * step, 9) if step else value
+
+
 def _draw(rng: np.random.Generator, config: WorldConfig) -> float:
     if config.surprise == "gaussian":
         return float(rng.standard_normal())
@@ -213,8 +248,12 @@ def _draw(rng: np.random.Generator, config: WorldConfig) -> float:
     return float(rng.standard_t(config.degrees) * scale)
 
 
-def _ladder(event: str, centre: float, step: float, *, buckets: bool) -> tuple[Contract, ...]:
-    strikes = [round(centre + step * k, 4) for k in range(-3, 4)]
+def _ladder(
+    event: str, centre: float, config: WorldConfig, *, buckets: bool
+) -> tuple[Contract, ...]:
+    step = config.surprise_sd / 2
+    first = -(config.n_strikes // 2)
+    strikes = [round(centre + step * k, 4) for k in range(first, first + config.n_strikes)]
     if not buckets:
         return tuple(Contract(f"{event}-T{k:g}", "greater", k, None) for k in strikes)
     inner = [
@@ -227,8 +266,10 @@ def _ladder(event: str, centre: float, step: float, *, buckets: bool) -> tuple[C
 
 
 def _probability(contract: Contract, location: float, scale: float, config: WorldConfig) -> float:
-    low = 0.0 if contract.floor is None else _cdf((contract.floor - location) / scale, config)
-    high = 1.0 if contract.cap is None else _cdf((contract.cap - location) / scale, config)
+    # A number that is rounded up to the next step has passed the strike half a step earlier.
+    centre = location - config.settlement_step / 2.0
+    low = 0.0 if contract.floor is None else _cdf((contract.floor - centre) / scale, config)
+    high = 1.0 if contract.cap is None else _cdf((contract.cap - centre) / scale, config)
     return high - low
 
 
@@ -252,7 +293,7 @@ def _trades(
         for _ in range(int(rng.poisson(config.trades_per_snapshot))):
             taker = "yes" if rng.random() < 0.5 else "no"
             price = quote.ask_e4 if taker == "yes" else quote.bid_e4
-            at_us = quote.at_us + int(rng.integers(1, 3_600_000_000))
+            at_us = quote.at_us + int(rng.integers(1, config.snapshot_s * 1_000_000))
             count = int(rng.integers(1, 50)) * 100
             identity = rng.bytes(8).hex()
             if price is not None:
@@ -285,17 +326,19 @@ def make_world(config: WorldConfig) -> World:
     events = []
     for k, stream in enumerate(np.random.SeedSequence(config.seed).spawn(config.n_events)):
         rng = np.random.default_rng(stream)
-        release = config.start + timedelta(days=k)
-        ticker = f"KXFAKE-{release:%y%b%d}".upper()
+        day, place = divmod(k, config.events_per_day)
+        release = config.start + timedelta(days=day)
+        series = _SERIES + (chr(ord("A") + place) if config.events_per_day > 1 else "")
+        ticker = f"{series}-{release:%y%b%d}".upper()
         locations = [round(float(rng.normal(3.0, 0.3)), 1)]
         for _ in range(config.n_snapshots):
             locations.append(locations[-1] + config.drift_sd * float(rng.standard_normal()))
-        outcome = locations[-1] + config.surprise_sd * _draw(rng, config)
+        outcome = _settled(locations[-1] + config.surprise_sd * _draw(rng, config), config)
         left = np.arange(config.n_snapshots, 0, -1)
         scales = np.sqrt(config.surprise_sd**2 + left * config.drift_sd**2)
-        contracts = _ladder(ticker, locations[0], config.surprise_sd / 2, buckets=k % 2 == 1)
+        contracts = _ladder(ticker, locations[0], config, buckets=k % 2 == 1)
         release_us = (release - epoch) // timedelta(microseconds=1)
-        times = [release_us - int(j) * 3_600_000_000 for j in left]
+        times = [release_us - int(j) * config.snapshot_s * 1_000_000 for j in left]
         quotes = {
             contract.ticker: tuple(
                 _quote(rng, at_us, _probability(contract, m, float(s), config), config)
@@ -314,6 +357,7 @@ def make_world(config: WorldConfig) -> World:
                 contracts,
                 quotes,
                 tuple(sorted(trades, key=lambda t: (t.at_us, t.trade_id))),
+                series,
             )
         )
-    return World(config, "KXFAKE", tuple(events))
+    return World(config, events[0].series, tuple(events))

@@ -11,6 +11,8 @@ book, or that never came, leaves its line of the grid with the reason.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import duckdb
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +32,13 @@ _GRID = {"market_id": pa.int32(), "asof_us": pa.int64(), "stale_after_us": pa.in
 _FIELDS = "bid_e4, ask_e4, bid_sz_c2, ask_sz_c2, last_e4"
 
 
-def versions_asof(connection: duckdb.DuckDBPyConnection, table: str, asof_us: int) -> pa.Table:
+def versions_asof(
+    connection: duckdb.DuckDBPyConnection,
+    table: str,
+    asof_us: int,
+    *,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
     """State of every entity of a versioned table as it was known at a moment.
 
     Parameters
@@ -41,6 +49,8 @@ def versions_asof(connection: duckdb.DuckDBPyConnection, table: str, asof_us: in
         Such as ``market_v``.
     asof_us : int
         Moment, microseconds UTC.
+    columns : sequence of str, optional
+        What is wanted of an entity; everything where None.
 
     Returns
     -------
@@ -60,7 +70,7 @@ def versions_asof(connection: duckdb.DuckDBPyConnection, table: str, asof_us: in
         )
     newest = ", ".join(
         f"arg_max({name}, (avail_us, kid)) FILTER ({name} IS NOT NULL) AS {name}"
-        for name in spec.own
+        for name in (spec.own if columns is None else columns)
     )
     keys = ", ".join(spec.key)
     return connection.sql(

@@ -20,14 +20,15 @@ from types import TracebackType
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from quant_engine.artifacts.files import explained_os_errors
 from quant_engine.core.errors import ConfigError, IntegrityError, StoreError
 from quant_engine.kalshi.store.batches import arrow_batch
 from quant_engine.kalshi.store.migrations import migrate
+from quant_engine.kalshi.store.states import KnownStates
 from quant_engine.kalshi.store.tables import Table, table_named
 
 __all__ = ["Checkpoint", "KalshiStore"]
@@ -106,6 +107,8 @@ class KalshiStore:
             self.connection.execute(f"SET threads = {int(threads)}")
         self._kids: dict[str, int] = {}
         self._ids: dict[tuple[str, str], int] = {}
+        self._states: dict[str, KnownStates] = {}
+        self._log: list[tuple[str, str, int, int, int]] = []
         self._depth = 0
         try:
             migrate(self.connection)
@@ -148,9 +151,12 @@ class KalshiStore:
         self._depth = 1
         try:
             yield
+            self._write_log()
         except BaseException:
             self.connection.execute("ROLLBACK")
+            self._log.clear()
             self._kids.clear()
+            self._states.clear()
             self._load_ids()
             raise
         else:
@@ -221,12 +227,12 @@ class KalshiStore:
         self.connection.register("batch", batch)
         try:
             known = f"SELECT {keys} FROM {spec.name}"
-            if spec.window:
-                span = f"SELECT min({spec.window}), max({spec.window}) FROM batch"
-                low, high = self._one(span)
-                known += f" WHERE {spec.window} BETWEEN {low} AND {high}"
-            distinct = f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM batch)"
-            n_keys = self._one(distinct)[0]
+            span = f", min({spec.window}), max({spec.window})" if spec.window else ""
+            n_keys, *ends = self._one(
+                f"SELECT count(*){span} FROM (SELECT DISTINCT {keys} FROM batch)"
+            )
+            if ends:
+                known += f" WHERE {spec.window} BETWEEN {ends[0]} AND {ends[1]}"
             offered = "batch"
             if n_keys < batch.num_rows:
                 offered = f"(SELECT DISTINCT ON ({keys}) * FROM batch ORDER BY {keys}, kid)"
@@ -258,55 +264,18 @@ class KalshiStore:
             Rows that were new.
         """
         spec = self._of_kind(table, "versions")
-        batch = arrow_batch(spec, {**columns, "row_hash": ""}, first_kid=0)
-        self.connection.register("records", batch)
-        try:
-            # One record per entity at a time, oldest first: each sees what the ones before it left.
-            entity = ", ".join(spec.key)
-            ranked = self.connection.sql(
-                f"SELECT *, row_number() OVER (PARTITION BY {entity} ORDER BY avail_us, kid) "
-                "AS round FROM records ORDER BY round, kid"
-            ).to_arrow_table()
-        finally:
-            self.connection.unregister("records")
-        n_new = 0
+        offered = arrow_batch(spec, {**columns, "row_hash": ""}, first_kid=0)
+        if spec.name not in self._states:
+            self._states[spec.name] = KnownStates.load(self.connection, spec)
+        batch = self._states[spec.name].changes(offered)
+        if not batch.num_rows:
+            return 0
         with self.transaction():
-            for number in ranked["round"].unique().to_pylist():
-                chosen = pc.equal(ranked["round"], number)
-                n_new += self._record_round(spec, ranked.filter(chosen).drop_columns(["round"]))
-        return n_new
-
-    def _record_round(self, spec: Table, batch: pa.Table) -> int:
-        first_kid = self._next_kid(spec)
-        entity = ", ".join(f"b.{name}" for name in spec.key)
-        join = " AND ".join(f"v.{name} = b.{name}" for name in spec.key)
-        known = ", ".join(
-            f"arg_max(v.{name}, (v.avail_us, v.kid)) FILTER (v.{name} IS NOT NULL) AS {name}"
-            for name in spec.own
-        )
-        merged = ", ".join(f"coalesce(b.{name}, p.{name}) AS {name}" for name in spec.own)
-        text = ", ".join(f"coalesce(m.{name}::VARCHAR, '\\N')" for name in spec.own)
-        changed = " OR ".join(f"m.{name} IS DISTINCT FROM p.{name}" for name in spec.own)
-        # The row keeps what its record said, and readers fill it up: were carried values stored,
-        # one that is learned later about a time between would be hidden behind them.
-        chosen = {name: f"o.{name}" for name in spec.own} | {
-            "row_hash": f"md5(concat_ws('|', {text}))",
-            "kid": f"{first_kid} - 1 + row_number() OVER (ORDER BY m.kid)",
-        }
-        columns = ", ".join(
-            f"{chosen.get(name, 'm.' + name)} AS {name}" for name in spec.schema.names
-        )
-        facts = "b.recorded_us, b.avail_us, b.avail_basis, b.src, b.kid"
-        select = f"""
-            WITH p AS (
-              SELECT b.kid, count(v.kid) AS n_known, {known}
-              FROM batch b LEFT JOIN {spec.name} v ON {join} AND v.avail_us <= b.avail_us
-              GROUP BY b.kid
-            ), m AS (SELECT {entity}, {merged}, {facts} FROM batch b JOIN p USING (kid))
-            SELECT {columns} FROM m JOIN p USING (kid) JOIN batch o USING (kid)
-            WHERE p.n_known = 0 OR {changed} ORDER BY m.kid"""
-        n_new = self._insert(spec.name, batch, select)
-        self._logged(spec, first_kid, batch.num_rows, n_new)
+            first_kid = self._next_kid(spec)
+            kids = pa.array(np.arange(first_kid, first_kid + batch.num_rows))
+            batch = batch.set_column(batch.schema.get_field_index("kid"), "kid", kids)
+            n_new = self._insert(spec.name, batch, "SELECT * FROM batch")
+            self._logged(spec, first_kid, offered.num_rows, n_new)
         return n_new
 
     def checkpoint(self, job: str, name: str) -> Checkpoint | None:
@@ -318,25 +287,51 @@ class KalshiStore:
         ).fetchall()
         return Checkpoint(*rows[0]) if rows else None
 
+    def checkpoints(self, job: str) -> dict[str, Checkpoint]:
+        """How far a job had come with each of its subjects."""
+        rows = self.connection.execute(
+            "SELECT name, mark, hi_event_us, hi_recorded_us FROM ingest_checkpoint WHERE job = ?",
+            [job],
+        ).fetchall()
+        return {name: Checkpoint(*reached) for name, *reached in rows}
+
     def set_checkpoint(self, job: str, name: str, reached: Checkpoint) -> None:
+        """Write down how far a job has come with one subject; see :meth:`set_checkpoints`."""
+        self.set_checkpoints(job, {name: reached})
+
+    def set_checkpoints(self, job: str, reached: Mapping[str, Checkpoint]) -> None:
         """Write down how far a job has come; do it in the transaction of its rows.
 
         Parameters
         ----------
         job : str
             What is done.
-        name : str
-            With what, such as a ticker.
-        reached : Checkpoint
-            How far.
+        reached : mapping of str to Checkpoint
+            With what, such as a ticker, and how far.
         """
+        names = list(reached)
+        batch = pa.table(
+            {
+                "job": pa.array([job] * len(names), pa.string()),
+                "name": pa.array(names, pa.string()),
+                "mark": pa.array([r.mark for r in reached.values()], pa.string()),
+                "hi_event_us": pa.array([r.hi_event_us for r in reached.values()], pa.int64()),
+                "hi_recorded_us": pa.array(
+                    [r.hi_recorded_us for r in reached.values()], pa.int64()
+                ),
+            }
+        )
         with self.transaction():
-            where = "WHERE job = ? AND name = ?"
-            self.connection.execute(f"DELETE FROM ingest_checkpoint {where}", [job, name])
-            self.connection.execute(
-                "INSERT INTO ingest_checkpoint VALUES (?, ?, ?, ?, ?)",
-                [job, name, reached.mark, reached.hi_event_us, reached.hi_recorded_us],
-            )
+            self.connection.register("reached", batch)
+            try:
+                self.connection.execute(
+                    "DELETE FROM ingest_checkpoint WHERE job = ? AND name IN "
+                    "(SELECT name FROM reached)",
+                    [job],
+                )
+            finally:
+                self.connection.unregister("reached")
+            self._insert("ingest_checkpoint", batch, "SELECT * FROM batch")
 
     def _of_kind(self, name: str, kind: str) -> Table:
         spec = table_named(name)
@@ -373,10 +368,15 @@ class KalshiStore:
         if n_new:
             # Ranks of repeated rows stay unused: what was sent twice leaves the same ranks.
             self._kids.pop(spec.name, None)
-            self.connection.execute(
-                "INSERT INTO ingest_log VALUES (?, ?, ?, ?, ?)",
-                [self.run_id, spec.name, first_kid, n_offered, n_new],
-            )
+            self._log.append((self.run_id, spec.name, first_kid, n_offered, n_new))
+
+    def _write_log(self) -> None:
+        """Write down what the transaction stored, in one statement."""
+        if self._log:
+            columns = [list(column) for column in zip(*self._log, strict=True)]
+            batch = pa.table(columns, names=table_named("ingest_log").schema.names)
+            self._insert("ingest_log", batch, "SELECT * FROM batch")
+            self._log.clear()
 
     def _load_ids(self) -> None:
         rows = self.connection.execute("SELECT kind, name, id FROM dimension").fetchall()

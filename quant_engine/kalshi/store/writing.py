@@ -200,7 +200,8 @@ def put_series(store: KalshiStore, series: Sequence[Series], sighting: Sighting)
         | columns | sighting.facts(),
     )  # fmt: skip
     paying = [(n, s) for n, s in zip(numbers, series, strict=True) if s.fee_type is not None]
-    changed = [(n, s) for n, s in paying if _fee_of(store, n) != (s.fee_type, s.fee_multiplier)]
+    known = _newest_fees(store)
+    changed = [(n, s) for n, s in paying if known.get(n) != (s.fee_type, s.fee_multiplier)]
     if changed:
         written["fee_schedule"] += store.append(
             "fee_schedule",
@@ -217,13 +218,12 @@ def put_series(store: KalshiStore, series: Sequence[Series], sighting: Sighting)
     return written
 
 
-def _fee_of(store: KalshiStore, series_id: int) -> tuple[str | None, float | None] | None:
+def _newest_fees(store: KalshiStore) -> dict[int, tuple[str | None, float | None]]:
     rows = store.connection.execute(
-        "SELECT fee_type, multiplier FROM fee_schedule WHERE scope = 'series' AND scope_id = ? "
-        "ORDER BY effective_us DESC LIMIT 1",
-        [series_id],
+        "SELECT scope_id, fee_type, multiplier FROM fee_schedule WHERE scope = 'series' "
+        "ORDER BY effective_us"
     ).fetchall()
-    return rows[0] if rows else None
+    return {number: (kind, multiplier) for number, kind, multiplier in rows}
 
 
 def put_events(
@@ -492,22 +492,19 @@ def put_trades(
 
 def put_candles(
     store: KalshiStore,
-    ticker: str,
-    candles: Sequence[Candle],
+    candles: Mapping[str, Sequence[Candle]],
     sighting: Sighting,
     *,
     period_min: int,
 ) -> Counter[str]:
-    """Store the candles of one market whose period has ended.
+    """Store the candles of some markets whose period has ended.
 
     Parameters
     ----------
     store : KalshiStore
         Where.
-    ticker : str
-        Market.
-    candles : sequence of Candle
-        Records.
+    candles : mapping of str to sequence of Candle
+        Ticker to records.
     sighting : Sighting
         The fetch; a candle that ends after it is still changing and is left out.
     period_min : int
@@ -518,11 +515,12 @@ def put_candles(
     Counter
         New rows by table; ``candle in progress`` counts those that were left out.
     """
-    ended = [candle for candle in candles if candle.end_us <= sighting.recorded_us]
-    written = Counter({"candle in progress": len(candles) - len(ended)})
-    if not ended:
+    every = [(ticker, candle) for ticker, found in candles.items() for candle in found]
+    kept = [(ticker, c) for ticker, c in every if c.end_us <= sighting.recorded_us]
+    written = Counter({"candle in progress": len(every) - len(kept)})
+    if not kept:
         return +written
-    (number,) = store.ids("market", [ticker])
+    ended = [candle for _, candle in kept]
     end_us = np.array([candle.end_us for candle in ended], dtype=np.int64)
     prices = {
         f"{short}_{word[0]}_e4": [getattr(getattr(c, side), f"{word}_e4") for c in ended]
@@ -534,7 +532,7 @@ def put_candles(
         sighting.facts()
         | prices
         | {
-            "market_id": [number] * len(ended),
+            "market_id": store.ids("market", [ticker for ticker, _ in kept]),
             "period_min": period_min,
             "end_us": end_us,
             "px_mean_e6": [c.mean_e6 for c in ended],

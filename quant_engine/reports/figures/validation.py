@@ -110,7 +110,7 @@ def null_figure(
             figure.add_vline(x=place, line={"color": colour, "width": 2}, name=name)
             figure.add_annotation(
                 x=place, y=height, yref="paper", text=name, xanchor=side[0], xshift=side[1],
-                font={"color": colour},
+                font={"color": colour}, bgcolor=palette.card,
             )  # fmt: skip
     figure.update_layout(barmode="overlay", hovermode="closest", bargap=0.02)
     figure.update_xaxes(title_text="net Sharpe ratio")

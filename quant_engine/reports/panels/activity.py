@@ -124,7 +124,7 @@ def cost_panels(data: TearSheetData) -> tuple[Markup, Markup]:
         reason = data.why_absent("daily.cost_fees")
         return (
             absent_panel("costs", titles[0], reason),
-            absent_panel("cost-table", titles[1], reason),
+            absent_panel("cost-table", titles[1], reason, span=12),
         )
     label = "Stacked areas of fees, spread, impact and borrow cost, summed over time."
     curve = panel(
@@ -148,7 +148,8 @@ def cost_panels(data: TearSheetData) -> tuple[Markup, Markup]:
         Column("total", "Total", _BPS0),
     ]
     body = table("costs", years, shown, caption="Costs per calendar year", row_key="year")
-    return curve, panel("cost-table", titles[1], body, note="Sums of the sessions of each year.")
+    note = "Sums of the sessions of each year."
+    return curve, panel("cost-table", titles[1], body, span=12, note=note)
 
 
 def _closed(data: TearSheetData) -> pd.DataFrame:

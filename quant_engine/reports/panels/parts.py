@@ -56,16 +56,21 @@ class Column:
         None for text, dates and yes/no, which are left-aligned.
     is_left : bool or None
         Overrides the alignment; None = text left, numbers right.
+    is_prose : bool
+        Whether the cells hold sentences, which may break into lines.
     """
 
     key: str
     label: str
     number_format: NumberFormat | None = None
     is_left: bool | None = None
+    is_prose: bool = False
 
     @property
     def css_class(self) -> str:
-        """``num`` for right-aligned columns, ``txt`` for left-aligned ones."""
+        """``num`` for right-aligned columns, ``txt`` for left-aligned ones, ``prose``."""
+        if self.is_prose:
+            return "txt prose"
         is_left = self.number_format is None if self.is_left is None else self.is_left
         return "txt" if is_left else "num"
 

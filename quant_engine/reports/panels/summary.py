@@ -169,6 +169,9 @@ def callouts(data: TearSheetData) -> Markup:
     if data.run.is_in_sample:
         text = "The scores were fitted on the sessions shown here: nothing below is evidence."
         boxes.append(callout("In-sample figures", el("p", text), "bad"))
+    if data.run.is_same_bar:
+        text = "Orders filled on the bar that decided them. Nobody could have traded so."
+        boxes.append(callout("Fills on the deciding bar", el("p", text), "bad"))
     verdict = data.verdict
     if verdict is None:
         reason = el("p", data.why_absent("verdict"))

@@ -1,7 +1,8 @@
-"""Panels of the validation suite: verdicts, stresses, null baselines, paths, slices."""
+"""Panels of the validation: verdicts, stresses, null baselines, capacity, paths."""
 
 from __future__ import annotations
 
+from quant_engine.reports.figures.evaluation import capacity_figure
 from quant_engine.reports.figures.validation import null_figure, wealth_band_figure
 from quant_engine.reports.formats import (
     COUNT,
@@ -9,7 +10,6 @@ from quant_engine.reports.formats import (
     PERCENT,
     RATIO,
     SIGNED_IC,
-    SIGNED_MONEY,
     SIGNED_PERCENT,
     SIGNED_RATIO,
     TIMES,
@@ -18,10 +18,17 @@ from quant_engine.reports.formats import (
 from quant_engine.reports.markup import Markup, join
 from quant_engine.reports.panels.parts import Column, absent_panel, chart, panel, table, value
 from quant_engine.reports.suite_data import SuiteData
+from quant_engine.reports.tearsheet_data import TearSheetData
 
-__all__ = ["suite_panels"]
+__all__ = ["validation_panels"]
 
 _WORDS = {"insufficient_observation": "insufficient"}
+_COUNTED = {
+    "pass": "Passed",
+    "warn": "warned",
+    "fail": "failed",
+    "insufficient": "too little seen",
+}
 _FIGURES = (
     Column("sharpe", "Net Sharpe", SIGNED_RATIO),
     Column("annual_return", "Return a year", SIGNED_PERCENT),
@@ -31,55 +38,58 @@ _FIGURES = (
 _PROBABILITY = NumberFormat(3)
 
 
-def suite_panels(suite: SuiteData) -> list[Markup]:
+def validation_panels(data: TearSheetData) -> list[Markup]:
     """Panels of the section, in reading order.
 
     Parameters
     ----------
-    suite : SuiteData
-        What the suite found.
+    data : TearSheetData
+        Uses ``checks`` and ``suite``.
 
     Returns
     -------
     list of Markup
         Verdicts first, then what they rest on.
     """
+    if data.suite is None:
+        reason = (
+            "The validation suite was not run: run_backtest.py --advanced adds stresses, null "
+            "baselines, refits, resampled paths and capacity."
+        )
+        return [_checks(data), absent_panel("suite", "Validation suite", reason, span=12)]
+    suite = data.suite
     return [
-        _checks(suite),
+        _checks(data),
         _bands(suite),
         _nulls(suite),
         _stress(suite),
         _variants(suite),
-        _capacity(suite),
+        *_capacity(suite),
         _paths(suite),
         _simulated_quantiles(suite),
-        _slices(suite),
     ]
 
 
-def _checks(suite: SuiteData) -> Markup:
-    frame = suite.checks.assign(verdict=suite.checks["verdict"].replace(_WORDS))
+def _checks(data: TearSheetData) -> Markup:
+    if data.checks is None:
+        return absent_panel("checks", "Verdicts", data.why_absent("checks"), span=12)
+    frame = data.checks.assign(verdict=data.checks["verdict"].replace(_WORDS))
     columns = [
         Column("check", "Check"),
         Column("verdict", "Verdict"),
-        Column("reason", "Why"),
+        Column("reason", "Why", is_prose=True),
     ]
-    body = table("suite_checks", frame, columns, caption="Verdict of every rule")
+    body = table("checks", frame, columns, caption="Verdict of every rule")
     counts = frame["verdict"].value_counts()
-    note = join(
-        [
-            "Passed: ",
-            value("suite.n_pass", int(counts.get("pass", 0)), COUNT),
-            ", failed: ",
-            value("suite.n_fail", int(counts.get("fail", 0)), COUNT),
-            ", too little seen: ",
-            value("suite.n_insufficient", int(counts.get("insufficient", 0)), COUNT),
-            ". Trials counted in the family: ",
-            value("suite.n_trials", suite.figures.get("n_trials"), COUNT),
-            ". Rules stand in specs/gates; nothing is promoted by them.",
-        ]
-    )
-    return panel("suite-checks", "Verdicts", body, span=12, note=note)
+    parts: list[object] = []
+    for word, text in _COUNTED.items():
+        parts += [f"{text}: ", value(f"checks.n_{word}", int(counts.get(word, 0)), COUNT), ", "]
+    parts[-1] = ". "
+    if data.suite is not None:
+        trials = data.suite.figures.get("n_trials")
+        parts += ["Trials counted in the family: ", value("suite.n_trials", trials, COUNT), ". "]
+    parts.append("Rules stand in specs/gates; nothing is promoted by them.")
+    return panel("checks", "Verdicts", body, span=12, note=join(parts))
 
 
 def _bands(suite: SuiteData) -> Markup:
@@ -115,7 +125,7 @@ def _nulls(suite: SuiteData) -> Markup:
 def _stress(suite: SuiteData) -> Markup:
     names = {
         "cost": lambda level: f"Cost × {level:g}",
-        "delay": lambda level: f"Entry {level:.0f} sessions later" if level else "As tested",
+        "delay": _delay,
     }
     levels = zip(suite.stress["kind"], suite.stress["level"], strict=True)
     frame = suite.stress.assign(name=[names[kind](level) for kind, level in levels])
@@ -135,7 +145,7 @@ def _variants(suite: SuiteData) -> Markup:
     return panel("suite-variants", title, body, span=6, note=note)
 
 
-def _capacity(suite: SuiteData) -> Markup:
+def _capacity(suite: SuiteData) -> list[Markup]:
     columns = [
         Column("capital_usd", "Capital", MONEY, is_left=True),
         Column("sharpe", "Net Sharpe", SIGNED_RATIO),
@@ -143,21 +153,32 @@ def _capacity(suite: SuiteData) -> Markup:
         Column("capped_value_frac", "Beyond the cap", PERCENT),
     ]
     body = table("suite_capacity", suite.capacity, columns, caption="Capital and net Sharpe")
+    limit = suite.figures.get("capacity_usd")
     note = join(
         [
             "By the square-root law of impact, orders scaled with the capital. Sharpe halves at ",
-            value("suite.capacity_usd", suite.figures.get("capacity_usd"), MONEY),
+            value("suite.capacity_usd", limit, MONEY),
             ".",
         ]
     )
-    return panel("suite-capacity", "Capacity", body, span=6, note=note)
+    slot = chart(
+        "suite-capacity-curve",
+        capacity_figure(suite.capacity, capacity_usd=limit),
+        label="Net Sharpe ratio and the share of orders beyond the cap against capital.",
+    )
+    return [
+        panel("suite-capacity-curve", "Capacity: net Sharpe and value beyond the cap", slot,
+              note="Capital on a logarithmic scale; below, the share of the ordered value that "
+              "would not fill. Dashed: where the ratio has halved, if it does so on this scale."),
+        panel("suite-capacity", "Capacity: table", body, note=note),
+    ]  # fmt: skip
 
 
 def _paths(suite: SuiteData) -> Markup:
     title = "Refitted paths"
     reason = suite.notes.get("cpcv_median_sharpe", "")
     if suite.paths is None:
-        return absent_panel("suite-paths", title, f"There are none: {reason}.")
+        return absent_panel("suite-paths", title, f"There are none: {reason}.", span=12)
     columns = [
         Column("path", "Path", COUNT, is_left=True),
         Column("rank_ic", "Rank IC", SIGNED_IC),
@@ -165,7 +186,7 @@ def _paths(suite: SuiteData) -> Markup:
     ]
     body = table("suite_paths", suite.paths, columns, caption="Combinatorial paths")
     note = join(["Combinatorial purged cross-validation: ", reason, "."])
-    return panel("suite-paths", title, body, span=6, note=note)
+    return panel("suite-paths", title, body, span=12, note=note)
 
 
 def _simulated_quantiles(suite: SuiteData) -> Markup:
@@ -189,29 +210,10 @@ def _simulated_quantiles(suite: SuiteData) -> Markup:
     return panel("suite-quantiles", "Monte Carlo: quantiles", body, span=12, note=note)
 
 
-def _slices(suite: SuiteData) -> Markup:
-    frame = suite.slices.assign(
-        slice=suite.slices["slice"].str.replace("_", " "),
-        n_obs_note=["thin" if thin else "" for thin in suite.slices["is_thin"]],
-    )
-    columns = [
-        Column("dimension", "By"),
-        Column("slice", "Slice"),
-        Column("n_obs", "Seen", COUNT),
-        Column("n_obs_note", ""),
-        Column("annual_return", "Return a year", SIGNED_PERCENT),
-        Column("sharpe", "Sharpe", SIGNED_RATIO),
-        Column("max_drawdown", "Max drawdown", PERCENT),
-        Column("avg_gross_exposure", "Gross", PERCENT),
-        Column("avg_net_exposure", "Net", PERCENT),
-        Column("pnl_net", "Profit", SIGNED_MONEY),
-    ]
-    body = table("suite_slices", frame, columns, caption="Performance by slice")
-    note = (
-        "Seen: sessions, for sectors trades; thin: fewer than 20. Phases of the market are named "
-        "with hindsight."
-    )
-    return panel("suite-slices", "Slices", body, span=12, note=note)
+def _delay(level: float) -> str:
+    if not level:
+        return "As tested"
+    return f"Entry {level:.0f} session{'s' if level > 1.0 else ''} later"
 
 
 def _level_text(level: object) -> str:

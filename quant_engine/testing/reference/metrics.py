@@ -1,15 +1,11 @@
-"""Reference cases of returns and risk: Sharpe ratios and their errors, metrics, tails, costs."""
+"""Reference cases of returns and risk: Sharpe ratios and their errors, metrics, tails."""
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
 import numpy as np
 
-from quant_engine.core.units import BPS_PER_UNIT
-from quant_engine.execution.costs import impact_cost
-from quant_engine.execution.fills import fill_fraction
 from quant_engine.stats.metrics import (
     CoverageTest,
     DailyReturns,
@@ -306,60 +302,4 @@ _RISK_ADAPTERS = (
 )  # fmt: skip
 
 
-# ---------------------------------------------------------------- execution
-
-
-def _impact_bps(inputs: Inputs) -> Any:
-    def one(sigma: float, participation: float) -> float:
-        coefficient = inputs.get("Y", 1.0) * sigma * BPS_PER_UNIT
-        cost = float(impact_cost(participation, 1.0, coefficient))
-        return cost / participation * BPS_PER_UNIT if participation else cost
-
-    return each(one, inputs["sigma_daily"], inputs["participation"])
-
-
-def _capped_fills(inputs: Inputs) -> tuple[list[float], float]:
-    left, fills = float(inputs["shares"]), []
-    for volume in inputs["volume"]:
-        cap = inputs.get("cap", inf)
-        fills.append(left * fill_fraction(left, float(volume), cap))
-        left -= fills[-1]
-    return fills, left
-
-
-# What a case of a form holds, and what it waits for.
-_DUE = (
-    (("vol", "corr", "z"), "component value at risk"),
-    (("weights", "cov", "value"), "component value at risk"),
-    (("S", "K", "r"), "option prices and Greeks"),
-    (("spot", "strike", "portfolio_value"), "tail hedge by puts"),
-    (("X", "T", "N"), "execution schedules"),
-    (("x_over_v", "theta_over_v"), "execution schedules"),
-    (("shares", "profile"), "execution schedules"),
-    (("price", "fill_qty"), "transaction cost analysis"),
-)
-
-_EXECUTION_ADAPTERS = (
-    Adapter(
-        RISK,
-        "square_root_impact",
-        frozenset({"sigma_daily", "participation"}),
-        {"bps": _impact_bps},
-    ),
-    Adapter(
-        RISK,
-        "participation_cap",
-        frozenset({"shares", "volume"}),
-        {
-            "fills": lambda inputs: _capped_fills(inputs)[0],
-            "unfilled": lambda inputs: _capped_fills(inputs)[1],
-        },
-    ),
-    *(Adapter(RISK, "", frozenset(needs), due=reason) for needs, reason in _DUE),
-)
-
-ADAPTERS: tuple[Adapter, ...] = (
-    *_SHARPE_ADAPTERS,
-    *_RISK_ADAPTERS,
-    *_EXECUTION_ADAPTERS,
-)
+ADAPTERS: tuple[Adapter, ...] = (*_SHARPE_ADAPTERS, *_RISK_ADAPTERS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from quant_engine.testing.reference import (
     calibration,
     drift,
+    execution,
     indicators,
     labels,
     metrics,
@@ -23,6 +24,7 @@ from quant_engine.testing.reference.adapters import Adapter
 _AREAS = (
     calibration,
     drift,
+    execution,
     indicators,
     labels,
     metrics,
