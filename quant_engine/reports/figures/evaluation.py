@@ -288,7 +288,7 @@ def crisis_figure(
     Returns
     -------
     plotly.graph_objects.Figure
-        Small panels beside one another that share their scale.
+        Small panels beside one another that share their scale, over sessions since the peak.
 
     Examples
     --------
@@ -302,18 +302,21 @@ def crisis_figure(
     )  # fmt: skip
     figure.update_layout(template=template(palette.name), height=300, uirevision="keep")
     for place, path in enumerate(paths, start=1):
-        chosen = path.iloc[even_positions(len(path), _STACK_POINTS)]
-        sessions = session_text(chosen.index)
+        kept = even_positions(len(path), _STACK_POINTS)
+        chosen = path.iloc[kept]
         for column, name, colour in (
             ("benchmark", "Benchmark", palette.benchmark),
             ("book", "Book, net", palette.strategy),
         ):
             trace = line(
-                sessions, chosen[column].to_numpy(dtype=float) - 1.0, name=name, colour=colour,
-                hover="+.1%", legendgroup=column, showlegend=place == 1,
+                kept.tolist(), chosen[column].to_numpy(dtype=float) - 1.0, name=name,
+                colour=colour, legendgroup=column, showlegend=place == 1,
             )  # fmt: skip
+            # Small panels have no room for dates; the title and the table say when it was.
+            trace.customdata = session_text(chosen.index)
+            trace.hovertemplate = f"%{{customdata}}: %{{y:+.1%}}<extra>{name}</extra>"
             figure.add_trace(trace, row=1, col=place)
-    figure.update_xaxes(nticks=4)
+    figure.update_xaxes(nticks=3)
     figure.update_yaxes(tickformat="~%")
     figure.add_hline(y=0.0, line={"color": palette.benchmark, "width": 1, "dash": "dot"})
     figure.update_annotations(font={"size": 12})

@@ -291,7 +291,8 @@ def crisis_panels(data: TearSheetData) -> list[Markup]:
         Column("book_drawdown", "Book's deepest loss inside", PERCENT),
     ]
     body = table("crises", episodes, columns, caption=titles[1], row_key="episode")
-    note = "From a peak of the benchmark until it was reached again, or to the end of the run."
+    note = ("From a peak of the benchmark until it was reached again, or to the end of the run; "
+            "sessions since the peak.")  # fmt: skip
     return [
         panel("crises", titles[0], slot, span=12, note=note),
         panel("crisis-table", titles[1], body, span=12, note="Compounded, net of costs."),
