@@ -26,6 +26,8 @@ from features import Worker
 PEER = Path(__file__).parents[1] / ".peers" / "vectorbt" / "bin" / "python"
 PEER_WORKER = Path(__file__).parent / "peers" / "vectorbt_worker.py"
 FEE_BPS, CASH = 10.0, 1e9
+ENGINES = ("numba", "rust")
+"""Both engines of the peer; every ratio is given against each."""
 
 
 def market(n_rows: int, n_assets: int) -> dict[str, np.ndarray]:
@@ -96,7 +98,10 @@ class Ours:
 
     def by_weights(self) -> tuple[np.ndarray, float]:
         """Orders and final equity of target weights."""
-        from quant_engine.backtest.kernel import EQUITY, simulate
+        from quant_engine.backtest.kernel import simulate
+        from quant_engine.backtest.kernel_state import (
+            EQUITY,
+        )
 
         tranche = np.zeros(len(self.weights), np.int64)
         run = simulate(self.market, self.weights, tranche, 1, self.account)
@@ -104,7 +109,9 @@ class Ours:
 
     def by_rules(self) -> tuple[np.ndarray, float]:
         """Orders and final equity of rules."""
-        from quant_engine.backtest.kernel import EQUITY
+        from quant_engine.backtest.kernel_state import (
+            EQUITY,
+        )
         from quant_engine.backtest.rules_kernel import simulate_rules
         from quant_engine.backtest.rules_state import make_desk
 
@@ -149,15 +156,17 @@ def compare_orders(n_rows: int, n_assets: int, repeats: int, folder: Path) -> No
     request = {"task": "orders", "file": str(folder / "orders.npz"), "fee_frac": FEE_BPS / 1e4,
                "cash": CASH}  # fmt: skip
     worker = peer()
-    if worker:
-        worker.ask(request)
-    times: dict[str, list[float]] = {"target weights": [], "rules": [], "vectorbt": []}
+    engines = ENGINES if worker else ()
+    for engine in engines:
+        worker.ask({**request, "engine": engine})
+    times: dict[str, list[float]] = {"target weights": [], "rules": []}
+    times |= {engine: [] for engine in engines}
     for _ in range(repeats):
         times["target weights"].append(measure(ours.by_weights)[0])
         times["rules"].append(measure(ours.by_rules)[0])
-        if worker:
-            theirs = worker.ask(request)
-            times["vectorbt"].append(theirs["cpu"])
+        for engine in engines:
+            theirs = worker.ask({**request, "engine": engine})
+            times[engine].append(theirs["cpu"])
     title, n = f"{len(orders):,} orders", len(orders)
     rates = {
         name: report(title, name, found, n, "orders") for name, found in times.items() if found
@@ -169,11 +178,10 @@ def compare_orders(n_rows: int, n_assets: int, repeats: int, folder: Path) -> No
         print(f"{title:24} vectorbt       peer absent: sh benchmarks/peers/install.sh")
         return
     gap = abs(theirs["final"] / final - 1.0)
-    print(
-        f"{title:24} ratio          {rates['target weights'] / rates['vectorbt']:9.1f}x weights, "
-        f"{rates['rules'] / rates['vectorbt']:.1f}x rules; {theirs['n_orders']:,} orders of the "
-        f"peer, equity differs by {gap:.1e}"
-    )
+    print(f"{title:24} {theirs['n_orders']:,} orders of the peer, equity differs by {gap:.1e}")
+    for engine in engines:
+        by_weights, by_rules = (rates[own] / rates[engine] for own in ("target weights", "rules"))
+        print(f"{title:24} against {engine:6} {by_weights:9.1f}x weights, {by_rules:.1f}x rules")
     worker.close()
 
 
@@ -204,14 +212,16 @@ def compare_averages(
     request = {"task": "averages", "file": str(folder / "averages.npz"), "pairs": pairs,
                "fee_frac": FEE_BPS / 1e4}  # fmt: skip
     worker = peer()
+    engines = ENGINES if worker else ()
     sweep = ours()
-    theirs = worker.ask(request) if worker else None
+    for engine in engines:
+        theirs = worker.ask({**request, "engine": engine})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    times: dict[str, list[float]] = {"ours": [], "vectorbt": []}
+    times: dict[str, list[float]] = {"ours": [], **{engine: [] for engine in engines}}
     for _ in range(repeats):
         times["ours"].append(measure(ours)[0])
-        if worker:
-            times["vectorbt"].append(worker.ask(request)["cpu"])
+        for engine in engines:
+            times[engine].append(worker.ask({**request, "engine": engine})["cpu"])
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     title = f"{len(variants):,} average pairs"
     rate = report(title, "ours", times["ours"], len(variants) * n_rows * n_assets, "cells")
@@ -220,12 +230,15 @@ def compare_averages(
         print(f"{title:24} vectorbt       peer absent: sh benchmarks/peers/install.sh")
         return
     cells = n_peer_pairs * n_rows * n_peer
-    other = report(f"{n_peer_pairs} pairs, {n_peer} assets", "vectorbt", times["vectorbt"], cells,
-                   "cells")  # fmt: skip
+    for engine in engines:
+        other = report(
+            f"{n_peer_pairs} pairs, {n_peer} assets", engine, times[engine], cells, "cells"
+        )
+        print(f"{title:24} against {engine:6} {rate / other:9.1f}x")
     own = sweep.statistic("total_return").to_numpy()[chosen][:, :n_peer]
     gap = float(np.abs(own - np.array(theirs["returns"])).max())
-    print(f"{title:24} ratio          {rate / other:9.1f}x; total returns differ by {gap:.1e}, "
-          f"peak of the peer {theirs['peak_gb']:.2f} GB")  # fmt: skip
+    print(f"{title:24} total returns differ by {gap:.1e}, peak of the peer "
+          f"{theirs['peak_gb']:.2f} GB")  # fmt: skip
     worker.close()
 
 

@@ -29,7 +29,9 @@ def serve() -> None:
 
     print(json.dumps({"ready": vbt.__version__}), flush=True)
     for line in sys.stdin:
-        with np.load(json.loads(line)["file"]) as stored:
+        request = json.loads(line)
+        vbt.settings["engine"] = request["engine"]
+        with np.load(request["file"]) as stored:
             data = {name: stored[name] for name in stored.files}
         start = time.process_time()
         book = vbt.Portfolio.from_orders(
@@ -113,9 +115,10 @@ def main() -> None:
         serve()
         return
     from features import Worker
-    from simulator import PEER, market, measure, report
+    from simulator import ENGINES, PEER, market, measure, report
 
-    from quant_engine.backtest.kernel import EQUITY, simulate
+    from quant_engine.backtest.kernel import simulate
+    from quant_engine.backtest.kernel_state import EQUITY
     from quant_engine.backtest.round_trips import run_weights
     from quant_engine.execution import CostProfile
 
@@ -135,30 +138,32 @@ def main() -> None:
         "everything, with trades": lambda: run_weights(*hard),
     }
     counts = {name: len(job().orders) for name, job in jobs.items()}
-    times: dict[str, list[float]] = {name: [] for name in (*jobs, "vectorbt")}
-    worker, theirs = None, None
+    engines = ENGINES if PEER.exists() else ()
+    times: dict[str, list[float]] = {name: [] for name in (*jobs, *engines)}
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "book.npz"
-        if PEER.exists():
+        if engines:
             lagged = np.vstack([np.zeros((1, args.assets)), weight[:-1]])
             mark = np.vstack([fields["close"][:1], fields["close"][:-1]])
             np.savez(path, close=fields["close"], price=fields["open"], weight=lagged, mark=mark)
             worker = Worker([str(PEER), __file__, "--serve"])
-            theirs = worker.ask({"file": str(path)})
+        for engine in engines:
+            theirs = worker.ask({"file": str(path), "engine": engine})
         for _ in range(args.repeats):
             for job, run in jobs.items():
                 times[job].append(measure(run)[0])
-            if worker:
-                times["vectorbt"].append(worker.ask({"file": str(path)})["cpu"])
+            for engine in engines:
+                times[engine].append(worker.ask({"file": str(path), "engine": engine})["cpu"])
     title = f"{args.assets} x {args.rows} book"
     rates = {job: report(title, job, times[job], counts[job], "orders") for job in jobs}
-    if theirs is None:
+    if not engines:
         print(f"{title:24} vectorbt       peer absent: sh benchmarks/peers/install.sh")
         return
-    peer = report(title, "vectorbt", times["vectorbt"], theirs["n_orders"], "orders")
+    for engine in engines:
+        peer = report(title, engine, times[engine], theirs["n_orders"], "orders")
+        for job, rate in rates.items():
+            print(f"{title:24} {job} against {engine}: {rate / peer:.1f}x orders per second")
     final = float(simulate(*shared).daily[-1, EQUITY])
-    for job, rate in rates.items():
-        print(f"{title:24} {job}: {rate / peer:.1f}x orders per second")
     gap = abs(theirs["final"] / final - 1.0)
     print(
         f"{title:24} shared rules: {counts['shared rules']:,} orders, the peer "

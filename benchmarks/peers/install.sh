@@ -9,7 +9,7 @@ python3 -m venv .peers/qlib
 python3 -m venv .peers/mlfinpy
 .peers/mlfinpy/bin/pip install --quiet "mlfinpy==0.1.2" scikit-learn
 python3 -m venv .peers/vectorbt
-.peers/vectorbt/bin/pip install --quiet "vectorbt==1.2.0"
+.peers/vectorbt/bin/pip install --quiet "vectorbt==1.2.0" "vectorbt-rust==1.2.0"
 python3 -m venv .peers/bt
 .peers/bt/bin/pip install --quiet "bt==1.4.1"
 python3 -m venv .peers/zipline

@@ -1,7 +1,7 @@
 """The vectorbt side of ``benchmarks/simulator.py``: JSON requests on stdin, answers on stdout.
 
 Run by the interpreter of ``.peers/vectorbt``; the arrays come from the npz file that a request
-names.
+names, and ``engine`` is numba or rust.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def averages(data: dict[str, np.ndarray], fee_frac: float, pairs: list[list[int]
 
 def answer(request: dict) -> dict:
     """One request."""
+    vbt.settings["engine"] = request["engine"]
     with np.load(request["file"]) as stored:
         data = {name: stored[name] for name in stored.files}
     start = time.process_time()

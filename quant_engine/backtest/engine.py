@@ -8,7 +8,7 @@ and close single positions (`Backtester.run_signals`, see `rules`).
 2. `portfolio.target_weights` turns the scores known after each close into wanted weights.
 3. `kernel.simulate` trades towards them at the next open, within the participation cap, and keeps
    cash and shares session by session; `round_trips` works out the trades from its orders.
-4. `result` and `performance` turn its records into frames and metrics.
+4. `result` and `performance` turn its records into frames and metrics, when they are asked for.
 
 Time contract: a score dated t was known after the close of session t. It is sized at that close,
 fills at the open of t+1 and earns from there. A run starts at the first session with a usable score
@@ -17,34 +17,20 @@ and ends one holding period after the last one (or with the panel).
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
+from quant_engine.backtest.book_inputs import BookInputs, parse_book
 from quant_engine.backtest.config import BacktestConfig
-from quant_engine.backtest.inputs import (
-    Signals,
-    allowed_sides,
-    build_market,
-    build_rules,
-    parse_panel,
-    parse_regimes,
-    parse_scores,
-    parse_series,
+from quant_engine.backtest.inputs import Signals, allowed_sides, parse_scores
+from quant_engine.backtest.kernel_state import (
+    Run,
+    market_reasons,
 )
-from quant_engine.backtest.kernel import Run, market_reasons
-from quant_engine.backtest.performance import monthly_returns, regime_breakdown, summarize
 from quant_engine.backtest.portfolio import TargetWeights, target_weights
-from quant_engine.backtest.result import (
-    BacktestResult,
-    RunContext,
-    daily_frame,
-    exposures_frame,
-    orders_frame,
-    trades_frame,
-    weights_panel,
-)
+from quant_engine.backtest.result import BacktestResult, RunContext
 from quant_engine.backtest.round_trips import run_weights
 from quant_engine.backtest.rules import RuleConfig
 from quant_engine.backtest.rules_inputs import (
@@ -57,31 +43,13 @@ from quant_engine.backtest.rules_inputs import (
     parse_rule_inputs,
 )
 from quant_engine.backtest.rules_kernel import simulate_rules
-from quant_engine.backtest.rules_result import (
-    RuleBacktestResult,
-    rule_orders_frame,
-    rule_trades_frame,
-)
+from quant_engine.backtest.rules_result import RuleBacktestResult
 from quant_engine.backtest.rules_state import RULE_REASONS, RULE_STATUSES, make_desk
-from quant_engine.backtest.run_costs import (
-    Costs,
-    RunCosts,
-    costed_market,
-    costed_rules,
-    parse_costs,
-)
+from quant_engine.backtest.run_costs import Costs
 from quant_engine.backtest.sizing import sized_targets
-from quant_engine.backtest.trading import (
-    check_market,
-    check_targets,
-    parse_symbol_changes,
-    simulated_rows,
-    traded_market,
-    traded_rules,
-)
+from quant_engine.backtest.trading import check_targets, simulated_rows
 from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.panel import Panel
-from quant_engine.execution.delistings import parse_delistings
 from quant_engine.risk.limits import regime_scale
 
 
@@ -164,42 +132,16 @@ class Backtester:
             assets, dates off the panel, no finite score, no volume), ConfigError for settings that
             do not fit the panel, LookAheadError when no decision has a next session.
         """
-        config = self.config
-        market_panel = parse_panel(panel, accepts_raw=True)
-        signals = parse_scores(scores, market_panel, panel.asset_ids)
-        regime = parse_regimes(regimes, market_panel)
-        benchmark = parse_series("benchmark_returns", benchmark_returns, market_panel)
-        delist = parse_delistings(delistings, market_panel, config.terminal)
-        changes = parse_symbol_changes(symbol_changes, market_panel)
-        charged = parse_costs(costs, panel)
-        check_market(market_panel, config, charged.profile)
-        targets = self._targets(signals, market_panel, regime)
-        check_targets(targets.weights, max_gross_frac=config.trading.max_gross_frac)
-        rows = simulated_rows(
-            targets.decision_rows,
-            len(market_panel.time),
-            holding_sessions=config.portfolio.rebalance_sessions,
-            unsafe_same_bar=config.unsafe_same_bar,
+        inputs = parse_book(
+            panel,
+            config=self.config,
+            costs=costs,
+            delistings=delistings,
+            regimes=regimes,
+            benchmark_returns=benchmark_returns,
+            symbol_changes=symbol_changes,
         )
-        market = build_market(market_panel, delist, charged.profile, rows)
-        market = traded_market(market, panel, config.fill, changes, rows)
-        rules = costed_rules(build_rules(config, charged.profile), charged)
-        run = run_weights(
-            costed_market(market, charged, rows),
-            targets.weights[rows],
-            targets.tranche[rows],
-            targets.n_tranches,
-            traded_rules(rules, config),
-        )
-        context = RunContext(
-            market_panel.rows(rows.start, rows.stop),
-            _cut(signals, rows),
-            regime[rows],
-            None if benchmark is None else benchmark[rows],
-            config,
-            market_reasons(market, config.trading.maintenance_margin_frac is not None),
-        )
-        return BacktestResult(**_frames(run, context, charged))
+        return run_book(inputs, scores)
 
     def run_signals(
         self,
@@ -279,24 +221,62 @@ class Backtester:
         )
         return run_rules(inputs, rules)
 
-    def _targets(
-        self, signals: Signals, panel: Panel, regime: np.ndarray[tuple[int], np.dtype[np.int64]]
-    ) -> TargetWeights:
-        allowed_long, allowed_short = allowed_sides(signals, panel, self.config)
-        config, size = self.config, None
-        if config.regime_size is not None:
-            size = regime_scale(regime, config.regime_size)
-        chosen = target_weights(
-            signals.score,
-            config=config.portfolio,
-            asset_ids=panel.asset_ids,
-            allowed_long=allowed_long,
-            allowed_short=allowed_short,
-            size_multiplier=None if config.sizing else size,
-        )
-        if config.sizing is None:
-            return chosen
-        return sized_targets(chosen, panel, config=config, sizing=config.sizing, regime_factor=size)
+
+def run_book(inputs: BookInputs, scores: pd.DataFrame | FloatMatrix) -> BacktestResult:
+    """Simulate target weights on a parsed market.
+
+    Parameters
+    ----------
+    inputs : BookInputs
+        Market, account and costs.
+    scores : DataFrame or ndarray
+        As :meth:`Backtester.run` takes them; an array is in the caller's order of assets.
+
+    Returns
+    -------
+    BacktestResult
+        Records of the run, and what is made of them when asked for.
+
+    Raises
+    ------
+    QuantEngineError
+        As :meth:`Backtester.run`, for scores that cannot be aligned or traded.
+    """
+    config, panel = inputs.config, inputs.panel
+    signals = parse_scores(scores, panel, inputs.source.asset_ids)
+    targets = _targets(inputs, signals)
+    check_targets(targets.weights, max_gross_frac=config.trading.max_gross_frac)
+    rows = simulated_rows(
+        targets.decision_rows,
+        len(panel.time),
+        holding_sessions=config.portfolio.rebalance_sessions,
+        unsafe_same_bar=config.unsafe_same_bar,
+    )
+    market = inputs.market(rows)
+    run = run_weights(
+        market, targets.weights[rows], targets.tranche[rows], targets.n_tranches, inputs.rules()
+    )
+    has_margin = config.trading.maintenance_margin_frac is not None
+    context = _context(inputs, signals, rows, market_reasons(market, has_margin))
+    return BacktestResult(run, context, inputs.costs.name, inputs.costs.costs_id)
+
+
+def _targets(inputs: BookInputs, signals: Signals) -> TargetWeights:
+    config, panel, size = inputs.config, inputs.panel, None
+    allowed_long, allowed_short = allowed_sides(signals, panel, config)
+    if config.regime_size is not None:
+        size = regime_scale(inputs.regimes, config.regime_size)
+    chosen = target_weights(
+        signals.score,
+        config=config.portfolio,
+        asset_ids=panel.asset_ids,
+        allowed_long=allowed_long,
+        allowed_short=allowed_short,
+        size_multiplier=None if config.sizing else size,
+    )
+    if config.sizing is None:
+        return chosen
+    return sized_targets(chosen, panel, config=config, sizing=config.sizing, regime_factor=size)
 
 
 def run_rules(inputs: RuleInputs, rules: RuleConfig) -> RuleBacktestResult:
@@ -333,19 +313,28 @@ def run_rules(inputs: RuleInputs, rules: RuleConfig) -> RuleBacktestResult:
         positions,
         True,
     )
-    benchmark = inputs.benchmark_returns
-    context = RunContext(
-        inputs.panel.rows(rows.start, rows.stop),
-        _cut(inputs.signals, rows),
+    context = replace(_context(inputs, inputs.signals, rows, RULE_REASONS), statuses=RULE_STATUSES)
+    run = Run(desk.daily, positions, n_rows, orders, trades)
+    return RuleBacktestResult(run, context, inputs.costs.name, inputs.costs.costs_id, rules)
+
+
+def _context(
+    inputs: BookInputs | RuleInputs, signals: Signals, rows: slice, reasons: tuple[str, ...]
+) -> RunContext:
+    """What frames need of the simulated rows, and no more: a result keeps it alive."""
+    panel, benchmark = inputs.panel, inputs.benchmark_returns
+    kept = Panel(
+        panel.time, panel.asset_ids, {"close": panel.field("close")}, {}, panel.groups,
+        panel.price_basis,
+    )  # fmt: skip
+    return RunContext(
+        kept.rows(rows.start, rows.stop),
+        _cut(signals, rows),
         inputs.regimes[rows],
         None if benchmark is None else benchmark[rows],
         inputs.config,
-        RULE_REASONS,
-        RULE_STATUSES,
+        reasons,
     )
-    run = Run(desk.daily, positions, n_rows, orders, trades)
-    made = rule_trades_frame(run, context), rule_orders_frame(run, context)
-    return RuleBacktestResult(**_frames(run, context, inputs.costs, made), rules=rules)
 
 
 def _cut(signals: Signals, rows: slice) -> Signals:
@@ -355,35 +344,3 @@ def _cut(signals: Signals, rows: slice) -> Signals:
         None if expected is None else expected[rows],
         None if confidence is None else confidence[rows],
     )
-
-
-def _frames(
-    run: Run,
-    context: RunContext,
-    costs: RunCosts,
-    made: tuple[pd.DataFrame, pd.DataFrame] | None = None,
-) -> dict[str, Any]:
-    """Every part of a result; trades and orders are those already made, if any."""
-    config = context.config
-    daily = daily_frame(run, context)
-    trades, orders = made or (trades_frame(run, context), orders_frame(run, context))
-    weights = weights_panel(run, context)
-    return {
-        "daily": daily,
-        "trades": trades,
-        "orders": orders,
-        "summary": summarize(daily, trades, orders, config=config),
-        "regime_breakdown": regime_breakdown(
-            daily,
-            trades,
-            initial_equity_usd=config.initial_equity_usd,
-            periods_per_year=config.periods_per_year,
-        ),
-        "monthly_returns": monthly_returns(daily),
-        "exposures": exposures_frame(weights),
-        "weights": weights,
-        "config": config,
-        "cost_profile_name": costs.name,
-        "cost_profile_id": costs.costs_id,
-        "price_basis": context.panel.price_basis,
-    }

@@ -15,7 +15,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from quant_engine.backtest.config import BacktestConfig
-from quant_engine.backtest.kernel import Market, Rules
+from quant_engine.backtest.kernel_state import (
+    Market,
+    Rules,
+)
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.errors import (
     DataError,
@@ -219,7 +222,9 @@ def parse_scores(
                 hint="Pass a long frame with date, asset_id, score to have it aligned.",
             )
         order = id_order(asset_ids)
-        signals = Signals(np.ascontiguousarray(values[:, order]))
+        in_order = np.array_equal(order, np.arange(order.size))
+        # A copy in either case: what the caller does to the array later is not part of the run.
+        signals = Signals(values.copy() if in_order else np.ascontiguousarray(values[:, order]))
     if not np.isfinite(signals.score).any():
         raise EmptyDataError(
             "scores", wanted="at least one finite score", got="none", hint="Check the model output."
@@ -353,7 +358,7 @@ def parse_series(
         _check_calendar(name, unique, panel)
         aligned = unique.reindex(panel.time.index).to_numpy()
     else:
-        aligned = np.asarray(values, dtype=np.float64)
+        aligned = np.array(values, dtype=np.float64)
         if aligned.shape != (panel.shape[0],):
             raise SchemaMismatchError(
                 name,
@@ -494,11 +499,36 @@ def check_fillable(decision_rows: npt.NDArray[np.int64], n_rows: int) -> None:
         )
 
 
+def known_adv(panel: Panel, costs: CostProfile) -> FloatMatrix:
+    """Trailing traded value of a market as a cost profile averages it.
+
+    Parameters
+    ----------
+    panel : Panel
+        Parsed panel.
+    costs : CostProfile
+        Its window and least sessions.
+
+    Returns
+    -------
+    ndarray of float64, shape (T, N)
+        Currency per session, known at each close; NaN = not known.
+    """
+    return trailing_adv(
+        panel.field("close"),
+        panel.field("volume"),
+        adv_sessions=costs.adv_sessions,
+        min_sessions=costs.adv_min_sessions,
+    )
+
+
 def build_market(
     panel: Panel,
     delistings: Delistings,
     costs: CostProfile,
     rows: slice,
+    *,
+    adv_value: FloatMatrix | None = None,
 ) -> Market:
     """Collect the arrays that the kernel reads, for the simulated rows.
 
@@ -512,18 +542,15 @@ def build_market(
         ADV window, and whether the panel's spread is charged.
     rows : slice
         Simulated rows, from the first decision.
+    adv_value : ndarray of float64, shape (T, N), optional
+        Of :func:`known_adv`, where it was worked out before.
 
     Returns
     -------
     Market
         Views where possible.
     """
-    adv = trailing_adv(
-        panel.field("close"),
-        panel.field("volume"),
-        adv_sessions=costs.adv_sessions,
-        min_sessions=costs.adv_min_sessions,
-    )
+    adv = known_adv(panel, costs) if adv_value is None else adv_value
     spread = panel.fields.get("half_spread_frac") if costs.use_panel_spread else None
     shortable = panel.masks.get("shortable")
     return Market(

@@ -13,7 +13,10 @@ confidence therefore let as many names through as they do for the strategy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -23,11 +26,12 @@ from scipy.signal import lfilter
 
 from quant_engine.backtest.config import BacktestConfig
 from quant_engine.backtest.simulation import Simulation, compared_figures
-from quant_engine.core.arrays import FloatMatrix
-from quant_engine.core.errors import ConfigError, DataError, EmptyDataError
+from quant_engine.core.arrays import BoolMatrix, FloatMatrix
+from quant_engine.core.errors import ConfigError, DataError, EmptyDataError, IdentityError
 from quant_engine.core.executor import Executor, SerialExecutor, SharedArrays
 from quant_engine.core.panel import GroupTable, Panel, PriceBasis, TimeAxis
 from quant_engine.core.progress import SILENT, Progress
+from quant_engine.stats.ordering import row_order
 
 NullKind = Literal["shuffled", "random_entry", "always_long"]
 CALIBRATION_STEPS = 7
@@ -36,6 +40,9 @@ MAX_PERSISTENCE = 0.9995
 
 TURNOVER_TOLERANCE = 0.02
 """Relative difference of turnover at which the search for a persistence stops."""
+
+DRAWS_PER_TASK = 10
+"""Draws that share one aligned market."""
 
 _VALUES = ("score", "expected_return_frac", "confidence")
 
@@ -122,15 +129,21 @@ def null_baselines(
         rho = {"shuffled": 0.0, "random_entry": persistence}
         work = [(kind, draw) for kind in kinds for draw in range(n_draws)]
         world = _World.of(simulation, order)
-        figures = (executor or SerialExecutor()).map(
+        drawn = [(rho[kind], (seed, kind, draw)) for kind, draw in work]
+        tasks = [
+            (world, drawn[first : first + DRAWS_PER_TASK])
+            for first in range(0, len(drawn), DRAWS_PER_TASK)
+        ]
+        sizes = iter([len(draws) for _, draws in tasks])
+        made = (executor or SerialExecutor()).map(
             _drawn_figures,
-            [(world, rho[kind], (seed, kind, draw)) for kind, draw in work],
+            tasks,
             shared=_shared(simulation.panel, order),
-            on_done=stage.advance,
+            on_done=lambda: stage.advance(next(sizes)),
         )
         rows: list[dict[str, Any]] = [
             {"kind": kind, "draw": draw, **found}
-            for (kind, draw), found in zip(work, figures, strict=True)
+            for (kind, draw), found in zip(work, chain.from_iterable(made), strict=True)
         ]
         rows.append({"kind": "always_long", "draw": 0, **_always_long(simulation)})
         stage.advance()
@@ -205,14 +218,15 @@ def _shared(panel: Panel, order: ScoreOrder) -> dict[str, npt.NDArray[Any]]:
 
 
 def _drawn_figures(
-    shared: SharedArrays, item: tuple[_World, float, tuple[int, str, int]]
-) -> dict[str, float]:
-    """Figures of one draw, in whichever process."""
-    world, persistence, drawn = item
+    shared: SharedArrays, item: tuple[_World, Sequence[tuple[float, tuple[int, str, int]]]]
+) -> list[dict[str, float]]:
+    """Figures of some draws, in whichever process."""
+    world, draws = item
     order = world.order(shared)
-    simulation = Simulation(scores=order.values, panel=world.panel(shared), **world.others)
-    scores = _handed_out(simulation, order, persistence, _generator(*drawn))
-    return compared_figures(simulation.run(scores=scores))
+    scores = order.values.assign(asset_id=order.assets.take(order.asset))
+    simulation = Simulation(scores=scores, panel=world.panel(shared), **world.others)
+    made = (_handed_out(simulation, order, rho, _generator(*drawn)) for rho, drawn in draws)
+    return [compared_figures(simulation.run(scores=scores)) for scores in made]
 
 
 def _handed_out(
@@ -261,6 +275,8 @@ class ScoreOrder:
         ------
         EmptyDataError
             No finite score.
+        IdentityError
+            A repeated (date, asset_id) pair.
         """
         known = scores[np.isfinite(scores["score"].to_numpy(dtype=np.float64))]
         if known.empty:
@@ -270,6 +286,15 @@ class ScoreOrder:
         by_asset = known.sort_values(["date", "asset_id"], kind="stable")
         asset, assets = pd.factorize(by_asset["asset_id"], sort=True)
         session, _ = pd.factorize(by_asset["date"])
+        repeated = (np.diff(session) == 0) & (np.diff(asset) == 0)
+        if repeated.any():
+            first = by_asset.iloc[int(np.argmax(repeated))]
+            raise IdentityError(
+                "scores",
+                wanted="one score per (date, asset_id)",
+                got=f"{int(repeated.sum())} repeated, first ({first['date']}, {first['asset_id']})",
+                hint="Choose one fold or model version per pair.",
+            )
         return cls(
             ordered[columns].reset_index(drop=True),
             session.astype(np.int64),
@@ -342,12 +367,19 @@ class ScoreOrder:
         out[rows[self.session], columns[self._places(persistence, rng)]] = self.values["score"]
         return out
 
-    def _places(self, persistence: float, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    def _places(self, persistence: float, rng: np.random.Generator) -> npt.NDArray[np.int32]:
         """Asset that gets each of the sorted values."""
-        series = autoregressive(
-            (int(self.session[-1]) + 1, len(self.assets)), persistence=persistence, rng=rng
-        )
-        return self.asset[np.lexsort((series[self.session, self.asset], self.session))]
+        has_score, is_head = self._places_taken
+        series = autoregressive(has_score.shape, persistence=persistence, rng=rng)
+        return row_order(np.where(has_score, series, np.nan))[0][is_head]
+
+    @cached_property
+    def _places_taken(self) -> tuple[BoolMatrix, BoolMatrix]:
+        """Which assets have a score in a session, and as many places from the left of its row."""
+        has_score = np.zeros((int(self.session[-1]) + 1, len(self.assets)), dtype=np.bool_)
+        has_score[self.session, self.asset] = True
+        places = np.arange(has_score.shape[1])
+        return has_score, places < has_score.sum(axis=1, keepdims=True)
 
 
 def autoregressive(

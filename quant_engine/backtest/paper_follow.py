@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from quant_engine.backtest.config import BacktestConfig
+from quant_engine.backtest.facts import SETTLEMENTS
 from quant_engine.backtest.parity import paper_record
 from quant_engine.backtest.rules import RuleConfig
 from quant_engine.backtest.run_costs import Costs, RunCosts, parse_costs
@@ -36,9 +37,6 @@ __all__ = ["followed", "why_not_followed"]
 
 FOLLOWED_SESSIONS = 60
 """Newest sessions that are followed: a broker takes orders one by one."""
-
-SETTLEMENTS = ("delisting", "halt_limit")
-"""Reasons of orders that are no trades: the account is paid out."""
 
 _FILL_FIELDS = {"next_open": "open", "next_close": "close"}
 

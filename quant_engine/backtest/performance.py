@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from quant_engine.backtest.config import BacktestConfig
-from quant_engine.backtest.kernel import BY_DELISTING, BY_HALT, REASONS
+from quant_engine.backtest.facts import OrderFacts, TradeFacts
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.hashing import finite_or_none
 from quant_engine.core.regimes import RegimeLabel
@@ -34,9 +34,6 @@ from quant_engine.stats.metrics import (
 
 COST_COLUMNS = ("cost_fees", "cost_spread", "cost_impact", "cost_borrow")
 SESSION_METHOD = "session_agg_v1"
-
-SETTLEMENTS = tuple(REASONS[code] for code in (BY_DELISTING, BY_HALT))
-"""Reasons of rows of the order table that nobody ordered."""
 
 Metrics: TypeAlias = dict[str, float | int | str | None]
 """Flat named numbers and texts; None = does not exist."""
@@ -92,7 +89,7 @@ def utc_day_sharpe(daily: pd.DataFrame) -> SharpeResult:
 
 
 def summarize(
-    daily: pd.DataFrame, trades: pd.DataFrame, orders: pd.DataFrame, *, config: BacktestConfig
+    daily: pd.DataFrame, trades: TradeFacts, orders: OrderFacts, *, config: BacktestConfig
 ) -> Metrics:
     """Flat named metrics of a run.
 
@@ -100,8 +97,10 @@ def summarize(
     ----------
     daily : DataFrame indexed by session
         Of the result.
-    trades, orders : DataFrame
-        Of the result.
+    trades : TradeFacts
+        Of its round trips.
+    orders : OrderFacts
+        Of its orders.
     config : BacktestConfig
         Its capital and periods per year.
 
@@ -214,39 +213,32 @@ def _cost_metrics(daily: pd.DataFrame, config: BacktestConfig) -> Metrics:
     }
 
 
-def _trade_metrics(trades: pd.DataFrame, years: float) -> Metrics:
-    closed = (trades["exit_reason"] != "end_of_run").to_numpy()
-    results = trades["actual_net_return"].to_numpy()[closed]
-    holding = trades["holding_sessions"].to_numpy()[closed]
-    wins, losses = results[results > 0.0], results[results < 0.0]
-    exits = trades["exit_reason"].value_counts(sort=False)
+def _trade_metrics(trades: TradeFacts, years: float) -> Metrics:
+    results = trades.net_return
+    n_closed = int(results.size)
     return {
-        "n_trades": int(closed.sum()),
-        "n_open_at_end": int((~closed).sum()),
-        "trades_per_year": float(closed.sum() / years),
-        "avg_holding_sessions": known_mean(holding),
+        "n_trades": n_closed,
+        "n_open_at_end": trades.n_open,
+        "trades_per_year": n_closed / years,
+        "avg_holding_sessions": known_mean(trades.holding_sessions),
         "hit_rate": hit_rate(results),
-        "profit_factor": profit_factor(trades["pnl_net"].to_numpy()[closed]),
+        "profit_factor": profit_factor(trades.pnl_net),
         "avg_trade_return": known_mean(results),
-        "avg_win_return": known_mean(wins),
-        "avg_loss_return": known_mean(losses),
-        **{f"n_exits_{name}": int(n) for name, n in exits.items() if name != "end_of_run"},
+        "avg_win_return": known_mean(results[results > 0.0]),
+        "avg_loss_return": known_mean(results[results < 0.0]),
+        **{f"n_exits_{name}": n for name, n in trades.n_exits.items()},
     }
 
 
-def _order_metrics(orders: pd.DataFrame) -> Metrics:
-    sent = ~orders["reason"].isin(SETTLEMENTS).to_numpy()
-    share = orders["participation_frac"].to_numpy()[sent]
-    value = orders["traded_value"].to_numpy()[sent]
-    known = share[np.isfinite(share)]
-    statuses = orders["status"][sent].value_counts(sort=False)
+def _order_metrics(orders: OrderFacts) -> Metrics:
+    share, value = orders.participation_frac, orders.traded_value
     return {
-        "n_orders": int(sent.sum()),
-        "n_unfilled_orders": int((orders["filled_shares"].to_numpy()[sent] == 0.0).sum()),
-        **{f"n_orders_{name}": int(n) for name, n in statuses.items()},
-        "avg_participation": known_mean(known),
-        "max_participation": float(known.max()) if known.size else None,
-        "avg_fill_value": known_mean(value[value > 0.0]),
+        "n_orders": orders.n_orders,
+        "n_unfilled_orders": orders.n_unfilled,
+        **{f"n_orders_{name}": n for name, n in orders.n_by_status.items()},
+        "avg_participation": float(share.mean()) if share.size else None,
+        "max_participation": float(share.max()) if share.size else None,
+        "avg_fill_value": float(value.mean()) if value.size else None,
     }
 
 

@@ -32,6 +32,7 @@ from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, EmptyDataError, SchemaMismatchError
 from quant_engine.core.ids import id_order
 from quant_engine.stats.checks import parse_matrix
+from quant_engine.stats.ordering import row_order
 
 NO_DECISION = -1
 """Tranche number of a session on which nothing is decided."""
@@ -179,9 +180,10 @@ def target_weights(
     _check_shapes(values, config, asset_ids, allowed_long, allowed_short)
     column_order = id_order(asset_ids)
     in_order = np.array_equal(column_order, np.arange(values.shape[1]))
-    ranked = values if in_order else np.ascontiguousarray(values[:, column_order])
-    long_ok = _side_mask(allowed_long, values, column_order)
-    short_ok = _side_mask(allowed_short, values, column_order)
+    columns = None if in_order else column_order
+    ranked = values if columns is None else np.ascontiguousarray(values[:, columns])
+    long_ok = _side_mask(allowed_long, values, columns)
+    short_ok = _side_mask(allowed_short, values, columns)
     if config.mode == "long_only":
         short_ok = np.zeros_like(short_ok)
     usable = np.isfinite(ranked) & (long_ok | short_ok)
@@ -189,13 +191,14 @@ def target_weights(
     if (tranche == NO_DECISION).all():
         raise _nothing_usable(values)
     factor = np.ones(len(values)) if size_multiplier is None else size_multiplier
-    # NaN sorts last, so the usable names are the head of each row. Ties are put right below: the
-    # default sort is several times faster than a stable one and leaves their order open.
     decided = np.flatnonzero(tranche != NO_DECISION)
-    best_first = np.argsort(np.where(usable[decided], -ranked[decided], np.nan), axis=1)
-    weights = _weights_kernel(
+    # Zero is added because an order of rows takes no -0.0.
+    negated = np.where(usable[decided], 0.0 - ranked[decided], np.nan)
+    best_first = row_order(negated)[0]
+    weights = np.zeros(values.shape)
+    _fill_weights(
         ranked, best_first, (long_ok, short_ok), tranche, np.asarray(factor, np.float64),
-        _shape_of(config),
+        _shape_of(config), weights,
     )  # fmt: skip
     if in_order:
         return TargetWeights(weights, tranche, config.n_tranches)
@@ -282,11 +285,12 @@ def _check_shapes(
 
 
 def _side_mask(
-    mask: BoolMatrix | None, values: FloatMatrix, column_order: npt.NDArray[np.int64]
+    mask: BoolMatrix | None, values: FloatMatrix, columns: npt.NDArray[np.int64] | None
 ) -> BoolMatrix:
     if mask is None:
         return np.ones(values.shape, dtype=np.bool_)
-    return np.ascontiguousarray(np.asarray(mask, dtype=np.bool_)[:, column_order])
+    allowed = np.asarray(mask, dtype=np.bool_)
+    return np.ascontiguousarray(allowed if columns is None else allowed[:, columns])
 
 
 def _shape_of(config: PortfolioConfig) -> tuple[int, float, bool, bool, float, float, int, int]:
@@ -304,11 +308,10 @@ def _shape_of(config: PortfolioConfig) -> tuple[int, float, bool, bool, float, f
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _weights_kernel(scores, best_first, sides_ok, tranche, multiplier, shape):
+def _fill_weights(scores, best_first, sides_ok, tranche, multiplier, shape, weights):
     long_ok, short_ok = sides_ok
     n_names, fraction, is_long_short, by_rank, gross, cap, buffer, n_tranches = shape
     n_rows, n_assets = scores.shape
-    weights = np.zeros((n_rows, n_assets))
     side_held = np.zeros((n_tranches, n_assets), np.int8)
     picks = np.empty(n_assets, np.int64)
     picked = np.zeros(n_assets, np.bool_)
@@ -325,7 +328,6 @@ def _weights_kernel(scores, best_first, sides_ok, tranche, multiplier, shape):
             if not (np.isfinite(scores[t, i]) and (long_ok[t, i] or short_ok[t, i])):
                 break
             n += 1
-        _order_ties(scores[t], order, n)
         size = n_names if n_names > 0 else max(1, int(np.floor(fraction * n + 1e-9)))
         zone = n // 2 if is_long_short else n
         size = min(size, zone)
@@ -341,20 +343,6 @@ def _weights_kernel(scores, best_first, sides_ok, tranche, multiplier, shape):
             _weigh(picks, m, side * side_gross * multiplier[t], by_rank, cap, weights[t])
             for j in range(m):
                 side_held[k, picks[j]] = side
-    return weights
-
-
-@njit(cache=True, nogil=True)
-def _order_ties(scores, order, n):
-    """Sort runs of equal scores by column number (columns are in asset-id order)."""
-    start = 0
-    while start < n:
-        stop = start + 1
-        while stop < n and scores[order[stop]] == scores[order[start]]:
-            stop += 1
-        if stop - start > 1:
-            order[start:stop] = np.sort(order[start:stop])
-        start = stop
 
 
 @njit(cache=True, nogil=True)

@@ -1,10 +1,10 @@
-"""What a backtest returns: frames for people, built from the records of the day loop."""
+"""What a backtest returns: its records, and frames of them for people, made when asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,20 @@ from numba import njit
 from pandas.api.extensions import ExtensionArray
 
 from quant_engine.backtest.config import BacktestConfig
+from quant_engine.backtest.facts import lot_pnl, order_facts, order_value, trade_facts
 from quant_engine.backtest.inputs import Signals
-from quant_engine.backtest.kernel import DAILY_COLUMNS, REASONS, STATUSES, Run
+from quant_engine.backtest.kernel_state import (
+    DAILY_COLUMNS,
+    REASONS,
+    STATUSES,
+    Run,
+)
+from quant_engine.backtest.performance import (
+    Metrics,
+    monthly_returns,
+    regime_breakdown,
+    summarize,
+)
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.panel import Panel, PriceBasis
 from quant_engine.core.units import BPS_PER_UNIT
@@ -105,57 +117,32 @@ ORDER_COLUMNS = (
 
 
 _ORDER_NUMBERS = ORDER_COLUMNS[ORDER_COLUMNS.index("ordered_shares") :]
-
-
-@dataclass(frozen=True, eq=False)
-class BacktestResult:
-    """A finished run. Money is in the currency of the prices, returns are simple fractions.
-
-    Parameters
-    ----------
-    daily : DataFrame indexed by ``session``
-        One row per session after the first decision, `DAILY_RESULT_COLUMNS`. ``ret_gross`` adds
-        back the session's costs on the same starting equity, so gross minus net P&L is the sum of
-        the four cost columns. ``ret_hedged`` = ret_net - beta * benchmark_ret with the beta known
-        at the previous close (NaN while there is none). ``turnover`` is traded value / 2 / equity
-        at the previous close. ``regime`` is the label known at the previous close, -1 = unknown.
-    trades : DataFrame
-        One row per round trip of a tranche in an asset, `TRADE_COLUMNS`, in order of closing; the
-        positions still open come last with exit_reason ``end_of_run``, marked at the last close
-        without exit costs. ``pnl_net`` of all trades plus interest = change of equity.
-    orders : DataFrame
-        One row per order, filled or not, `ORDER_COLUMNS`.
-    summary : dict
-        Flat named metrics; None = does not exist.
-    regime_breakdown : DataFrame indexed by ``regime``
-        Performance by regime.
-    monthly_returns : DataFrame indexed by ``month``
-        Compounded returns.
-    exposures : DataFrame indexed by ``session``
-        long, short, gross, net, largest_weight, and ``sector:NAME`` net where the panel has sectors
-        (fractions of equity).
-    weights : Panel
-        Field ``weight``: position value / equity after each close, shape (R, N).
-    config : BacktestConfig
-        Settings of the run.
-    cost_profile_name, cost_profile_id : str
-        Cost assumptions and their digest.
-    price_basis : PriceBasis
-        Basis of the prices that filled.
-    """
-
-    daily: pd.DataFrame
-    trades: pd.DataFrame
-    orders: pd.DataFrame
-    summary: Mapping[str, float | int | str | None]
-    regime_breakdown: pd.DataFrame
-    monthly_returns: pd.DataFrame
-    exposures: pd.DataFrame
-    weights: Panel
-    config: BacktestConfig
-    cost_profile_name: str
-    cost_profile_id: str
-    price_basis: PriceBasis
+_TRADE_NUMBERS = (
+    "entry_price",
+    "exit_price",
+    "entry_reference_price",
+    "exit_reference_price",
+    "entry_decision_price",
+    "exit_decision_price",
+    "actual_net_return",
+    "actual_gross_return",
+    "pnl_net",
+    "pnl_gross",
+    "shares",
+    "entry_value",
+    "size_frac",
+    "fill_ratio",
+    "entry_spread_bps",
+    "exit_spread_bps",
+    "entry_impact_bps",
+    "exit_impact_bps",
+    "cost_fees",
+    "cost_spread",
+    "cost_impact",
+    "cost_borrow",
+    "dividends",
+)
+"""Columns of the two kernels below, in their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,6 +177,130 @@ class RunContext:
     def sessions(self) -> pd.DatetimeIndex:
         """Simulated sessions; the first one only decides."""
         return self.panel.time.index.rename("session")
+
+    @property
+    def stamps(self) -> npt.NDArray[np.datetime64]:
+        """The simulated sessions in microseconds, shape (R,)."""
+        return self.panel.time.values.astype("datetime64[us]")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class BacktestResult:
+    """A finished run. Money is in the currency of the prices, returns are simple fractions.
+
+    It keeps the records of the run. Frames and metrics are made of them when they are first asked
+    for, and kept.
+
+    Parameters
+    ----------
+    run : Run
+        Records of the day loop.
+    context : RunContext
+        Aligned facts of the simulated rows.
+    cost_profile_name, cost_profile_id : str
+        Cost assumptions and their digest.
+    """
+
+    run: Run
+    context: RunContext
+    cost_profile_name: str
+    cost_profile_id: str
+
+    shown: ClassVar[tuple[str, ...]] = (
+        "daily",
+        "trades",
+        "orders",
+        "summary",
+        "regime_breakdown",
+        "monthly_returns",
+        "exposures",
+        "weights",
+        "config",
+        "cost_profile_name",
+        "cost_profile_id",
+        "price_basis",
+    )
+    """What a result is made of, for whoever looks at it."""
+
+    def __repr__(self) -> str:
+        parts = (f"{name}={getattr(self, name)!r}" for name in self.shown)
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    @cached_property
+    def daily(self) -> pd.DataFrame:
+        """One row per session after the first decision, `DAILY_RESULT_COLUMNS`, by ``session``.
+
+        ``ret_gross`` adds back the session's costs on the same starting equity, so gross minus net
+        P&L is the sum of the four cost columns. ``ret_hedged`` = ret_net - beta * benchmark_ret
+        with the beta known at the previous close (NaN while there is none). ``turnover`` is traded
+        value / 2 / equity at the previous close. ``regime`` is the label known at the previous
+        close, -1 = unknown.
+        """
+        return daily_frame(self.run, self.context)
+
+    @cached_property
+    def trades(self) -> pd.DataFrame:
+        """One row per round trip of a tranche in an asset, `TRADE_COLUMNS`, in order of closing.
+
+        The positions still open come last with exit_reason ``end_of_run``, marked at the last close
+        without exit costs. ``pnl_net`` of all trades plus interest = change of equity.
+        """
+        return trades_frame(self.run, self.context)
+
+    @cached_property
+    def orders(self) -> pd.DataFrame:
+        """One row per order, filled or not, `ORDER_COLUMNS`."""
+        return orders_frame(self.run, self.context)
+
+    @cached_property
+    def summary(self) -> Metrics:
+        """Flat named metrics; None = does not exist."""
+        context = self.context
+        return summarize(
+            self.daily,
+            trade_facts(self.run.trades, context.reasons),
+            order_facts(self.run.orders, context.reasons, context.statuses),
+            config=context.config,
+        )
+
+    @cached_property
+    def regime_breakdown(self) -> pd.DataFrame:
+        """Performance by ``regime``."""
+        return regime_breakdown(
+            self.daily,
+            self.trades,
+            initial_equity_usd=self.config.initial_equity_usd,
+            periods_per_year=self.config.periods_per_year,
+        )
+
+    @cached_property
+    def monthly_returns(self) -> pd.DataFrame:
+        """Compounded returns by ``month``."""
+        return monthly_returns(self.daily)
+
+    @cached_property
+    def weights(self) -> Panel:
+        """Field ``weight``: position value / equity after each close, shape (R, N)."""
+        return weights_panel(self.run, self.context)
+
+    @cached_property
+    def exposures(self) -> pd.DataFrame:
+        """Exposures by ``session``, fractions of equity.
+
+        long, short, gross, net, largest_weight, and ``sector:NAME`` net where the panel has
+        sectors.
+        """
+        return exposures_frame(self.weights)
+
+    @property
+    def config(self) -> BacktestConfig:
+        """Settings of the run."""
+        return self.context.config
+
+    @property
+    def price_basis(self) -> PriceBasis:
+        """Basis of the prices that filled."""
+        return self.context.panel.price_basis
 
 
 def daily_frame(run: Run, context: RunContext) -> pd.DataFrame:
@@ -244,6 +355,12 @@ def daily_frame(run: Run, context: RunContext) -> pd.DataFrame:
     return frame[list(DAILY_RESULT_COLUMNS)]
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _bps(cost, value):  # noqa: ANN001 -- compiled
+    """Cost in bps of value; NaN where nothing was traded (a delisting that paid nothing)."""
+    return cost / value * BPS_PER_UNIT if value > 0.0 else np.nan
+
+
 def trades_frame(run: Run, context: RunContext) -> pd.DataFrame:
     """Build one row per round trip.
 
@@ -266,25 +383,57 @@ def trades_frame(run: Run, context: RunContext) -> pd.DataFrame:
         `TRADE_COLUMNS`.
     """
     lot = run.trades
-    sessions = context.sessions
+    stamps, whole, codes, numbers = columns = _room(lot.size, 3, 3, 2, len(_TRADE_NUMBERS))
+    _fill_trades(lot, context.stamps, *columns)
+    decided, entered, left = stamps
+    asset, tranche, held = whole
     values = {
         "trade_id": np.arange(lot.size),
-        "asset_id": _asset_names(context.panel, lot["asset"]),
-        "side": _names(("short", "long"), (lot["side"] > 0).astype(np.int64)),
-        "tranche": lot["tranche"],
-        "decision_session": sessions[lot["decision_row"]],
-        "entry_session": sessions[lot["entry_row"]],
-        "exit_session": sessions[lot["exit_row"]],
-        "holding_sessions": lot["exit_row"] - lot["entry_row"],
-        "shares": lot["entry_shares"],
-        "entry_value": lot["entry_value"],
-        "size_frac": lot["first_value"] / lot["equity_at_decision"],
-        "exit_reason": _names(context.reasons, lot["exit_reason"]),
-        "fill_ratio": lot["entry_shares"] / lot["ordered_shares"],
+        "asset_id": _asset_names(context.panel, asset),
+        "side": _names(("short", "long"), codes[0]),
+        "tranche": tranche,
+        "decision_session": decided,
+        "entry_session": entered,
+        "exit_session": left,
+        "holding_sessions": held,
+        "exit_reason": _names(context.reasons, codes[1]),
         **_trade_signals(lot, context),
-        **_trade_money(lot),
+        **dict(zip(_TRADE_NUMBERS, numbers, strict=True)),
     }
-    return _records_frame(values, TRADE_COLUMNS)
+    return pd.DataFrame({name: values[name] for name in TRADE_COLUMNS}, copy=False)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill_trades(lots, sessions, stamps, whole, codes, numbers):  # noqa: ANN001 -- compiled
+    """Fill the columns in one pass over the lots."""
+    for j in range(lots.size):
+        lot = lots[j]
+        stamps[0, j] = sessions[lot.decision_row]
+        stamps[1, j], stamps[2, j] = sessions[lot.entry_row], sessions[lot.exit_row]
+        whole[0, j], whole[1, j] = lot.asset, lot.tranche
+        whole[2, j] = lot.exit_row - lot.entry_row
+        codes[0, j], codes[1, j] = lot.side > 0, lot.exit_reason
+        entry_cost = lot.entry_spread + lot.entry_impact
+        exit_cost = lot.exit_spread + lot.exit_impact
+        gross, net = lot_pnl(lot)
+        numbers[0, j] = (lot.entry_value + lot.side * entry_cost) / lot.entry_shares
+        numbers[1, j] = (lot.exit_value - lot.side * exit_cost) / lot.exit_shares
+        numbers[2, j] = lot.entry_value / lot.entry_shares
+        numbers[3, j] = lot.exit_value / lot.exit_shares
+        numbers[4, j] = lot.entry_decision_value / lot.entry_shares
+        numbers[5, j] = lot.exit_decision_value / lot.exit_shares
+        numbers[6, j], numbers[7, j] = net / lot.entry_value, gross / lot.entry_value
+        numbers[8, j], numbers[9, j] = net, gross
+        numbers[10, j], numbers[11, j] = lot.entry_shares, lot.entry_value
+        numbers[12, j] = lot.first_value / lot.equity_at_decision
+        numbers[13, j] = lot.entry_shares / lot.ordered_shares
+        numbers[14, j] = _bps(lot.entry_spread, lot.entry_value)
+        numbers[15, j] = _bps(lot.exit_spread, lot.exit_value)
+        numbers[16, j] = _bps(lot.entry_impact, lot.entry_value)
+        numbers[17, j] = _bps(lot.exit_impact, lot.exit_value)
+        numbers[18, j], numbers[19, j] = lot.fees, lot.entry_spread + lot.exit_spread
+        numbers[20, j] = lot.entry_impact + lot.exit_impact
+        numbers[21, j], numbers[22, j] = lot.borrow, lot.dividends
 
 
 def _trade_signals(lot: npt.NDArray[np.void], context: RunContext) -> dict[str, Any]:
@@ -296,36 +445,6 @@ def _trade_signals(lot: npt.NDArray[np.void], context: RunContext) -> dict[str, 
         "predicted": (score if expected is None else expected)[where],
         "confidence": np.full(lot.size, np.nan) if confidence is None else confidence[where],
         "regime": context.regimes[lot["decision_row"]].astype(np.int8),
-    }
-
-
-def _trade_money(lot: npt.NDArray[np.void]) -> dict[str, Any]:
-    side = lot["side"].astype(np.float64)
-    entry_shares, exit_shares = lot["entry_shares"], lot["exit_shares"]
-    entry_cost = lot["entry_spread"] + lot["entry_impact"]
-    exit_cost = lot["exit_spread"] + lot["exit_impact"]
-    gross = side * (lot["exit_value"] - lot["entry_value"]) + lot["dividends"]
-    net = gross - entry_cost - exit_cost - lot["fees"] - lot["borrow"]
-    return {
-        "entry_price": (lot["entry_value"] + side * entry_cost) / entry_shares,
-        "exit_price": (lot["exit_value"] - side * exit_cost) / exit_shares,
-        "entry_reference_price": lot["entry_value"] / entry_shares,
-        "exit_reference_price": lot["exit_value"] / exit_shares,
-        "entry_decision_price": lot["entry_decision_value"] / entry_shares,
-        "exit_decision_price": lot["exit_decision_value"] / exit_shares,
-        "actual_net_return": net / lot["entry_value"],
-        "actual_gross_return": gross / lot["entry_value"],
-        "pnl_net": net,
-        "pnl_gross": gross,
-        "entry_spread_bps": _bps(lot["entry_spread"], lot["entry_value"]),
-        "exit_spread_bps": _bps(lot["exit_spread"], lot["exit_value"]),
-        "entry_impact_bps": _bps(lot["entry_impact"], lot["entry_value"]),
-        "exit_impact_bps": _bps(lot["exit_impact"], lot["exit_value"]),
-        "cost_fees": lot["fees"],
-        "cost_spread": lot["entry_spread"] + lot["exit_spread"],
-        "cost_impact": lot["entry_impact"] + lot["exit_impact"],
-        "cost_borrow": lot["borrow"],
-        "dividends": lot["dividends"],
     }
 
 
@@ -346,36 +465,34 @@ def orders_frame(run: Run, context: RunContext) -> pd.DataFrame:
         session (the settlement price of a delisting), NaN where the asset did not trade;
         ``fill_price`` includes half-spread and impact, NaN where nothing filled.
     """
-    codes, numbers = _order_columns(run.orders)
-    decided, filled, asset, tranche, side, reason, status = codes
-    sessions = context.sessions
+    order = run.orders
+    stamps, whole, codes, numbers = columns = _room(order.size, 2, 2, 3, len(_ORDER_NUMBERS))
+    _fill_orders(order, context.stamps, *columns)
     values = {
-        "decision_session": sessions[decided],
-        "session": sessions[filled],
-        "asset_id": _asset_names(context.panel, asset),
-        "tranche": tranche,
-        "side": _names(("sell", "buy"), side),
-        "reason": _names(context.reasons, reason),
-        "status": _names(context.statuses, status),
+        "decision_session": stamps[0],
+        "session": stamps[1],
+        "asset_id": _asset_names(context.panel, whole[0]),
+        "tranche": whole[1],
+        "side": _names(("sell", "buy"), codes[0]),
+        "reason": _names(context.reasons, codes[1]),
+        "status": _names(context.statuses, codes[2]),
         **dict(zip(_ORDER_NUMBERS, numbers, strict=True)),
     }
-    return _records_frame(values, ORDER_COLUMNS)
+    return pd.DataFrame({name: values[name] for name in ORDER_COLUMNS}, copy=False)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _order_columns(orders):  # noqa: ANN001 -- compiled
-    """Columns of codes (7, n) and of numbers (12, n), in one pass over the records."""
-    codes = np.empty((7, orders.size), np.int64)
-    numbers = np.empty((len(_ORDER_NUMBERS), orders.size))
+def _fill_orders(orders, sessions, stamps, whole, codes, numbers):  # noqa: ANN001 -- compiled
+    """Fill the columns in one pass over the orders."""
     for j in range(orders.size):
         order = orders[j]
         ordered, filled, reference = (
             order.ordered_shares, order.filled_shares, order.reference_price,
         )  # fmt: skip
-        traded = 0.0 if filled == 0.0 else abs(filled) * reference
-        codes[0, j], codes[1, j], codes[2, j] = order.decision_row, order.row, order.asset
-        codes[3, j], codes[4, j] = order.tranche, ordered > 0.0
-        codes[5, j], codes[6, j] = order.reason, order.status
+        traded = order_value(order)
+        stamps[0, j], stamps[1, j] = sessions[order.decision_row], sessions[order.row]
+        whole[0, j], whole[1, j] = order.asset, order.tranche
+        codes[0, j], codes[1, j], codes[2, j] = ordered > 0.0, order.reason, order.status
         numbers[0, j], numbers[1, j], numbers[2, j] = ordered, filled, filled / ordered
         numbers[3, j], numbers[4, j] = order.decision_price, reference
         numbers[5, j] = np.nan
@@ -384,7 +501,20 @@ def _order_columns(orders):  # noqa: ANN001 -- compiled
         numbers[6, j], numbers[7, j] = traded, order.adv_value
         numbers[8, j] = traded / order.adv_value
         numbers[9, j], numbers[10, j], numbers[11, j] = order.fee, order.spread, order.impact
-    return codes, numbers
+
+
+def _room(
+    n: int, n_stamps: int, n_whole: int, n_codes: int, n_numbers: int
+) -> tuple[
+    npt.NDArray[np.datetime64], npt.NDArray[np.int64], npt.NDArray[np.int8], npt.NDArray[np.float64]
+]:
+    """Room for columns of n rows. numpy asks for large pages, compiled code would not."""
+    return (
+        np.empty((n_stamps, n), "datetime64[us]"),
+        np.empty((n_whole, n), np.int64),
+        np.empty((n_codes, n), np.int8),
+        np.empty((n_numbers, n)),
+    )
 
 
 def weights_panel(run: Run, context: RunContext) -> Panel:
@@ -443,26 +573,10 @@ def exposures_frame(weights: Panel) -> pd.DataFrame:
     return pd.DataFrame(values, index=weights.time.index.rename("session"))
 
 
-def _records_frame(values: Mapping[str, Any], columns: tuple[str, ...]) -> pd.DataFrame:
-    """Frame with the columns in contract order; strided record fields become contiguous once."""
-    arranged = {
-        name: np.ascontiguousarray(values[name])
-        if isinstance(values[name], np.ndarray)
-        else values[name]
-        for name in columns
-    }
-    return pd.DataFrame(arranged, copy=False)
-
-
 def _asset_names(panel: Panel, codes: npt.NDArray[np.int64]) -> ExtensionArray:
     return pd.array(panel.asset_ids, dtype="str").take(codes)
 
 
-def _names(labels: tuple[str, ...], codes: npt.NDArray[np.int64]) -> pd.Categorical:
+def _names(labels: tuple[str, ...], codes: npt.NDArray[np.int8]) -> pd.Categorical:
     """Labels of a small closed set; every label is a category, also those that do not occur."""
     return pd.Categorical.from_codes(codes, categories=list(labels))
-
-
-def _bps(cost: FloatVector, value: FloatVector) -> FloatVector:
-    """Cost in bps of value; NaN where nothing was traded (a delisting that paid nothing)."""
-    return np.where(value > 0.0, cost / np.where(value > 0.0, value, 1.0) * BPS_PER_UNIT, np.nan)

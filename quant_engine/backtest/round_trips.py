@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from quant_engine.backtest.kernel import (
+from quant_engine.backtest.kernel import borrow_fee, simulate
+from quant_engine.backtest.kernel_state import (
     BY_CHANGE,
     BY_END,
     EQUITY,
@@ -26,10 +27,8 @@ from quant_engine.backtest.kernel import (
     Simulated,
     apply_change,
     apply_splits,
-    borrow_fee,
-    count_other,
+    list_other,
     make_book,
-    simulate,
     sum_net,
 )
 
@@ -152,7 +151,7 @@ def _replay(market, orders, n_rows, equity, rules, book, lots, trades):
         if t > 0 and (ratio.size > 0 or market.changes.row.size > 0):
             n_trades = _reorganise(market, t, book, lots, trades, n_trades)
         if dividend.size > 0 and t > 0:
-            _share_dividends(dividend[t], shares, lots)
+            _share_dividends(dividend[t], shares, lots, book.flags, held)
         # Orders decided by the close of t itself come after its borrow fee.
         while p < n_orders and orders[p].row == t and orders[p].decision_row < t:
             n_trades = _book_order(orders[p], equity[t], shares, net, lots, trades, n_trades)
@@ -181,11 +180,10 @@ def _list_short(net, columns):
     return n
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _share_dividends(per_share, shares, lots):
-    for i in range(per_share.size if count_other(per_share, 0.0) > 0 else 0):
-        if not np.isfinite(per_share[i]) or per_share[i] == 0.0:
-            continue
+@njit(cache=True, nogil=True)
+def _share_dividends(per_share, shares, lots, flags, columns):
+    for j in range(list_other(per_share, 0.0, flags, columns)):
+        i = columns[j]
         for k in range(shares.shape[0]):
             if shares[k, i] != 0.0:
                 lots[k, i].dividends += shares[k, i] * per_share[i]
@@ -207,8 +205,10 @@ def _reorganise(market, t, book, lots, trades, n_trades):
     """Splits of a row, then its changes of symbol one after the other, each with its lots."""
     changes = market.changes
     if market.split_ratio.size > 0:
-        _scale_lots(market.split_ratio[t], lots)
-        apply_splits(market, t, book)
+        _scale_lots(market.split_ratio[t], lots, book.flags, book.active)
+        apply_splits(
+            market.split_ratio[t], book.shares, book.net, book.mark, book.flags, book.active
+        )
     for c in range(changes.row.size):
         if changes.row[c] == t:
             n_trades = _move_lots(changes, c, book, lots, trades, n_trades)
@@ -216,12 +216,11 @@ def _reorganise(market, t, book, lots, trades, n_trades):
     return n_trades
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _scale_lots(ratio, lots):
-    for i in range(ratio.size if count_other(ratio, 1.0) > 0 else 0):
-        if np.isfinite(ratio[i]) and ratio[i] != 1.0:
-            for k in range(lots.shape[0]):
-                _scale_lot(lots[k, i], ratio[i])
+@njit(cache=True, nogil=True)
+def _scale_lots(ratio, lots, flags, columns):
+    for j in range(list_other(ratio, 1.0, flags, columns)):
+        for k in range(lots.shape[0]):
+            _scale_lot(lots[k, columns[j]], ratio[columns[j]])
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

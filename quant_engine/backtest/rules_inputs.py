@@ -5,6 +5,7 @@ The same market and scores as target weights take, and beside them the fields th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,7 +25,9 @@ from quant_engine.backtest.inputs import (
     parse_scores,
     parse_series,
 )
-from quant_engine.backtest.kernel import Rules
+from quant_engine.backtest.kernel_state import (
+    Rules,
+)
 from quant_engine.backtest.rules import RuleConfig
 from quant_engine.backtest.rules_state import RuleMarket, RuleNumbers, RuleSignals
 from quant_engine.backtest.run_costs import (
@@ -46,6 +49,7 @@ from quant_engine.core.ids import id_order
 from quant_engine.core.panel import Panel
 from quant_engine.execution.costs import CostProfile
 from quant_engine.execution.delistings import NEVER, Delistings, parse_delistings
+from quant_engine.stats.ordering import row_order
 
 RULE_FIELDS = ("high", "low", "atr")
 """Optional fields of a panel that rules read."""
@@ -241,15 +245,21 @@ Rules and grids have one of their own: rules.settings.fill.
             )
 
 
-def rescored(inputs: RuleInputs, scores: pd.DataFrame) -> RuleInputs:
+def rescored(
+    inputs: RuleInputs,
+    scores: pd.DataFrame | FloatMatrix,
+    asset_ids: Sequence[str] | None = None,
+) -> RuleInputs:
     """Replace the scores and what follows from them.
 
     Parameters
     ----------
     inputs : RuleInputs
         Aligned inputs.
-    scores : DataFrame
-        Long frame, as for :func:`parse_rule_inputs`.
+    scores : DataFrame or ndarray
+        As for :func:`parse_rule_inputs`.
+    asset_ids : sequence of str, length N, optional
+        Column order of an array; the parsed panel's by default.
 
     Returns
     -------
@@ -261,7 +271,7 @@ def rescored(inputs: RuleInputs, scores: pd.DataFrame) -> RuleInputs:
     DataError
         And its kinds, for scores that cannot be aligned.
     """
-    signals = parse_scores(scores, inputs.panel, inputs.panel.asset_ids)
+    signals = parse_scores(scores, inputs.panel, asset_ids or inputs.panel.asset_ids)
     allowed_long, allowed_short = allowed_sides(signals, inputs.panel, inputs.config)
     return replace(
         inputs,
@@ -273,7 +283,10 @@ def rescored(inputs: RuleInputs, scores: pd.DataFrame) -> RuleInputs:
 
 
 def _strongest_first(signals: Signals) -> npt.NDArray[np.int32]:
-    return np.argsort(-np.abs(signals.score), axis=1, kind="stable").astype(np.int32)
+    score = signals.score
+    # Zero is added because an order of rows takes no -0.0.
+    known = np.where(np.isfinite(score), -np.abs(score) + 0.0, np.nan)
+    return row_order(known)[0]
 
 
 def parse_rule_panel(panel: Panel) -> Panel:

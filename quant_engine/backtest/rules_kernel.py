@@ -25,13 +25,13 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from quant_engine.backtest.kernel import (
+from quant_engine.backtest.kernel import borrow_fee, settlement
+from quant_engine.backtest.kernel_state import (
     BORROW,
     BY_END,
     CASH,
     DIVIDENDS,
     EQUITY,
-    FILLED,
     INTEREST,
     LONG,
     N_LONG,
@@ -40,11 +40,8 @@ from quant_engine.backtest.kernel import (
     SETTLEMENT,
     SHORT,
     Rules,
-    borrow_fee,
-    fill_rates,
-    settlement,
-    start_order,
 )
+from quant_engine.backtest.order_batch import fill_rates, start_order
 from quant_engine.backtest.rules_records import fill_order, with_room
 from quant_engine.backtest.rules_state import (
     BY_ATR,
@@ -72,6 +69,7 @@ from quant_engine.backtest.rules_state import (
     Tape,
 )
 from quant_engine.core.units import BPS
+from quant_engine.execution.fills import FILLED
 
 _MOST_PLACES = 1 << 21
 """Order records made beforehand at the most; a longer run copies them when it needs more."""

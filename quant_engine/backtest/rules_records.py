@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from quant_engine.backtest.kernel import (
+from quant_engine.backtest.kernel_state import (
     CASH,
     FEES,
     IMPACT,
     SPREAD,
     TRADED,
-    execute,
 )
+from quant_engine.backtest.order_batch import execute
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from quant_engine.backtest.kernel import Run
+from quant_engine.backtest.kernel_state import (
+    Run,
+)
 from quant_engine.backtest.result import (
     ORDER_COLUMNS,
     TRADE_COLUMNS,
@@ -29,7 +33,7 @@ RULE_TRADE_COLUMNS = (
 RULE_ORDER_COLUMNS = (*ORDER_COLUMNS, "shortfall_executed", "shortfall_unfilled")
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RuleBacktestResult(BacktestResult):
     """A finished run of trading rules.
 
@@ -42,6 +46,18 @@ class RuleBacktestResult(BacktestResult):
     """
 
     rules: RuleConfig
+
+    shown: ClassVar[tuple[str, ...]] = (*BacktestResult.shown, "rules")
+
+    @cached_property
+    def trades(self) -> pd.DataFrame:
+        """One row per round trip, `RULE_TRADE_COLUMNS`."""
+        return rule_trades_frame(self.run, self.context)
+
+    @cached_property
+    def orders(self) -> pd.DataFrame:
+        """One row per order, filled or not, `RULE_ORDER_COLUMNS`."""
+        return rule_orders_frame(self.run, self.context)
 
 
 def rule_trades_frame(run: Run, context: RunContext) -> pd.DataFrame:

@@ -13,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 
 from quant_engine.backtest.holdings import split_adjusted
-from quant_engine.backtest.kernel import Market, Rules
+from quant_engine.backtest.kernel_state import (
+    Market,
+    Rules,
+)
 from quant_engine.core.arrays import FloatMatrix
+from quant_engine.core.errors import ConfigError
 from quant_engine.core.ids import id_order
 from quant_engine.core.panel import Panel
-from quant_engine.execution.cost_model import CostModel, CostRates, cost_rates
+from quant_engine.execution.cost_model import CostModel, CostRates, Costs, cost_rates, costs_id
 from quant_engine.execution.costs import CostProfile
 
-__all__ = ["Costs", "RunCosts", "costed_market", "costed_rules", "parse_costs", "profile_of"]
-
-Costs = CostProfile | CostModel
+__all__ = ["Costs", "RunCosts", "costed_market", "costed_rules", "parse_costs"]
 
 MARKET_CAP = "market_cap_usd"
 """Optional field of the panel, currency, known at the close of its row."""
@@ -50,26 +52,6 @@ class RunCosts:
     costs_id: str
 
 
-def profile_of(costs: Costs) -> CostProfile:
-    """Return what does not vary: a profile itself, or the one that a cost model starts from.
-
-    Parameters
-    ----------
-    costs : CostProfile or CostModel
-        Cost of trading.
-
-    Returns
-    -------
-    CostProfile
-
-    Examples
-    --------
-    >>> profile_of(CostModel(name="m", profile=CostProfile(name="p"))).name
-    'p'
-    """
-    return costs if isinstance(costs, CostProfile) else costs.profile
-
-
 def parse_costs(costs: Costs, panel: Panel) -> RunCosts:
     """Evaluate costs on a panel.
 
@@ -89,20 +71,30 @@ def parse_costs(costs: Costs, panel: Panel) -> RunCosts:
 
     Raises
     ------
+    ConfigError
+        Something else than costs, such as a name.
     MissingFieldError
         The panel lacks a field that the model needs.
 
     Examples
     --------
     >>> from quant_engine.core.panel import TimeAxis
+    >>> from quant_engine.execution.cost_model import CostModel
     >>> fields = {"close": np.full((1, 2), 10.0), "volume": np.full((1, 2), 1e5)}
     >>> panel = Panel(TimeAxis.sessions(["2020-01-02"]), ("B@US#1", "A@US#1"), fields)
     >>> model = CostModel(name="flat", profile=CostProfile(name="base"))
     >>> parse_costs(model, panel).rates.impact_coef_bps.tolist()
     [[25.0, 25.0]]
     """
+    if not isinstance(costs, CostProfile | CostModel):
+        raise ConfigError(
+            "costs",
+            wanted="a CostProfile or a CostModel",
+            got=repr(costs)[:200],
+            hint='A shipped one by name: SpecCatalog.default().load("costs", "base", CostProfile).',
+        )
     if isinstance(costs, CostProfile):
-        return RunCosts(costs, None, costs.name, costs.profile_id())
+        return RunCosts(costs, None, costs.name, costs_id(costs))
     caps = panel.fields.get(MARKET_CAP)
     size = None if caps is None else np.asarray(caps, dtype=np.float64)
     rates = cost_rates(_through_splits(panel), costs, market_cap_usd=size)
@@ -113,7 +105,7 @@ def parse_costs(costs: Costs, panel: Panel) -> RunCosts:
         np.ascontiguousarray(rates.participation_cap_frac[:, order]),
         np.ascontiguousarray(rates.segment[:, order]),
     )
-    return RunCosts(costs.profile, in_order, costs.name, costs.model_id())
+    return RunCosts(costs.profile, in_order, costs.name, costs_id(costs))
 
 
 def _through_splits(panel: Panel) -> Panel:

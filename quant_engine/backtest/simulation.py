@@ -6,16 +6,18 @@ or other settings; nothing else may differ, or the comparison says nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
+from quant_engine.backtest.book_inputs import BookInputs, parse_book
 from quant_engine.backtest.config import BacktestConfig
-from quant_engine.backtest.engine import Backtester
+from quant_engine.backtest.engine import run_book, run_rules
 from quant_engine.backtest.result import BacktestResult
 from quant_engine.backtest.rules import RuleConfig
+from quant_engine.backtest.rules_inputs import RuleInputs, parse_rule_inputs, rescored
 from quant_engine.backtest.run_costs import Costs
 from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.errors import ConfigError
@@ -35,7 +37,7 @@ FIGURES = (
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """Inputs of one backtest.
+    """Inputs of one backtest. What does not depend on the scores is aligned once and kept.
 
     Parameters
     ----------
@@ -121,27 +123,49 @@ class Simulation:
         QuantEngineError
             As these; ConfigError for changes of symbol beside rules, which do not follow them.
         """
-        backtester = Backtester(config or self.config)
-        trade: Callable[..., BacktestResult]
+        given = self.scores if scores is None else scores
         if self.rules is None:
-            trade = partial(backtester.run, symbol_changes=self.symbol_changes)
-        elif self.symbol_changes is None:
-            trade = partial(backtester.run_signals, rules=self.rules)
-        else:
+            return run_book(self._book(costs, config), given)
+        if self.symbol_changes is not None:
             raise ConfigError(
                 "symbol_changes",
                 wanted="none beside rules",
                 got=f"{len(self.symbol_changes)} changes",
                 hint="Give the asset one id throughout, or trade target weights.",
             )
-        return trade(
-            self.scores if scores is None else scores,
-            self.panel,
-            costs=costs or self.costs,
-            delistings=self.delistings,
-            regimes=self.regimes,
-            benchmark_returns=self.benchmark_returns,
-        )
+        inputs = self._ruled(costs, config)
+        if scores is not None:
+            inputs = rescored(inputs, scores, self.panel.asset_ids)
+        return run_rules(inputs, self.rules)
+
+    def _book(self, costs: Costs | None, config: BacktestConfig | None) -> BookInputs:
+        """Aligned market, costs and account; its own ones are made once."""
+        if costs is None and config is None:
+            return self._own_book
+        changes = self.symbol_changes
+        return parse_book(self.panel, symbol_changes=changes, **self._given(costs, config))
+
+    def _ruled(self, costs: Costs | None, config: BacktestConfig | None) -> RuleInputs:
+        if costs is None and config is None:
+            return self._own_ruled
+        return parse_rule_inputs(self.scores, self.panel, **self._given(costs, config))
+
+    @cached_property
+    def _own_book(self) -> BookInputs:
+        return self._book(self.costs, self.config)
+
+    @cached_property
+    def _own_ruled(self) -> RuleInputs:
+        return self._ruled(self.costs, self.config)
+
+    def _given(self, costs: Costs | None, config: BacktestConfig | None) -> dict[str, Any]:
+        return {
+            "config": config or self.config,
+            "costs": costs or self.costs,
+            "delistings": self.delistings,
+            "regimes": self.regimes,
+            "benchmark_returns": self.benchmark_returns,
+        }
 
 
 def compared_figures(result: BacktestResult) -> dict[str, float]:

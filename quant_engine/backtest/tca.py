@@ -2,9 +2,9 @@
 
 Contract: a paper trade at the decision price is the yardstick (Perold 1988). Of the gap to it,
 spread, impact and fees were charged and stand between gross and net; delay and the missed gain of
-what did not fill were never charged: they say what another book would have earned. Settlements of
-delistings are no trades and are left out. Money is in the currency of the prices, positive = worse
-than paper.
+what did not fill were never charged: they say what another book would have earned. Settlements, of
+delistings and of halts that outlast the limit, are no orders and are left out. Money is in the
+currency of the prices, positive = worse than paper.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from quant_engine.backtest.kernel import BY_DELISTING, REASONS
+from quant_engine.backtest.facts import SETTLEMENTS
 from quant_engine.core.arrays import FloatVector
 from quant_engine.core.errors import DataError
 from quant_engine.core.units import BPS_PER_UNIT
@@ -117,7 +117,7 @@ def trading_costs(
     >>> found.orders[list(PARTS)].iloc[0].tolist(), found.table["shortfall_bps"].iloc[0].round(1)
     ([6.0, 1.0, 2.0, 0.5, 12.0], np.float64(215.0))
     """
-    kept = orders[orders["reason"].astype("str") != REASONS[BY_DELISTING]]
+    kept = orders[~orders["reason"].isin(SETTLEMENTS)]
     priced = _priced(kept, closes)
     return TradingCosts(priced, _table(kept, priced), _bridge(daily))
 

@@ -101,6 +101,11 @@ def _add_book(result: argparse.ArgumentParser) -> None:
     book.add_argument(
         "--curve", type=int, metavar="N", help="with --sweep: also write the equity of variant N"
     )
+    book.add_argument(
+        "--walk-forward",
+        action="store_true",
+        help="with --sweep: choose by the past, trade the next unseen sessions (as `qe sweep`)",
+    )
     book.add_argument("--capital", type=float, metavar="USD", help="starting capital")
     book.add_argument("--min-confidence", type=float, metavar="P", help="trade only above this")
     book.add_argument(
@@ -161,7 +166,9 @@ def _overrides(args: argparse.Namespace) -> dict[str, Any]:
     from quant_engine.workflows.config import TrainConfig
     from quant_engine.workflows.factor_config import SECTIONS as FACTOR_SECTIONS
 
-    overrides = overrides_of(args, foreign=(*TrainConfig.model_fields, *FACTOR_SECTIONS))
+    walk = () if args.walk_forward else ("walk_forward",)
+    foreign = (*TrainConfig.model_fields, *FACTOR_SECTIONS, *walk)
+    overrides = overrides_of(args, foreign=foreign)
     put(overrides, "backtest.portfolio.mode", args.mode)
     if args.top is not None:
         is_share = args.top < 1
@@ -193,6 +200,7 @@ def _refuse_without_meaning(args: argparse.Namespace) -> None:
           )),
         ("--variant", args.variant is not None and args.sweep is None, "--sweep NAME beside it"),
         ("--curve", args.curve is not None and not is_sweep, "--sweep NAME without --variant"),
+        ("--walk-forward", args.walk_forward and not is_sweep, "--sweep NAME without --variant"),
         ("--rules", args.rules is not None and args.sweep is not None, "no --sweep beside it"),
         *((flag, by_rules and given, "a book of target weights")
           for flag, given in (

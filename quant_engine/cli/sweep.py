@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from quant_engine.workflows.outcome import Outcome
 
 
+WALK_FORWARD = (
+    "choose the best variant of the past, trade it on the next unseen sessions, and chain them; "
+    "settings: --set walk_forward.split.test_sessions=63, walk_forward.choose_by=sharpe, ..."
+)
+"""Help of the flag that ``run_backtest.py --sweep`` shares."""
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command."""
     result = make_parser(
@@ -25,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
     result.add_argument("--horizon", type=int, metavar="H", help="newest run with this horizon")
     result.add_argument("--run", metavar="RUN_ID", help="a training run (default: the newest)")
     result.add_argument("--curve", type=int, metavar="N", help="also write the equity of variant N")
+    result.add_argument("--walk-forward", action="store_true", help=WALK_FORWARD)
     result.add_argument(
         "--costs",
         metavar="NAME",
@@ -45,7 +53,10 @@ def _work(args: argparse.Namespace) -> Outcome:
     from quant_engine.workflows.config import TrainConfig
     from quant_engine.workflows.factor_config import SECTIONS as FACTOR_SECTIONS
 
-    overrides = overrides_of(args, foreign=(*TrainConfig.model_fields, *FACTOR_SECTIONS))
+    # The section counts where the flag is given; config.py may hold it for all sweeps.
+    walk = () if args.walk_forward else ("walk_forward",)
+    foreign = (*TrainConfig.model_fields, *FACTOR_SECTIONS, *walk)
+    overrides = overrides_of(args, foreign=foreign)
     put(overrides, "costs", args.costs)
     put(overrides, "backtest.initial_equity_usd", args.capital)
     put(overrides, "backtest.min_confidence", args.min_confidence)
@@ -58,7 +69,8 @@ def sweep(args: argparse.Namespace, name: str, overrides: dict[str, Any]) -> Out
     Parameters
     ----------
     args : Namespace
-        With ``run``, ``horizon``, ``curve``, ``dry_run`` and the flags of a workspace.
+        With ``run``, ``horizon``, ``curve``, ``walk_forward``, ``dry_run`` and the flags of a
+        workspace.
     name : str
         Spec.
     overrides : dict
@@ -71,5 +83,11 @@ def sweep(args: argparse.Namespace, name: str, overrides: dict[str, Any]) -> Out
     """
     from quant_engine.workflows.sweep import SweepRequest, run_sweep
 
-    request = SweepRequest(name, run_id=args.run, horizon=args.horizon, curve=args.curve)
+    request = SweepRequest(
+        name,
+        run_id=args.run,
+        horizon=args.horizon,
+        curve=args.curve,
+        walk_forward=args.walk_forward,
+    )
     return run_sweep(open_workspace(args), request, overrides, dry_run=args.dry_run)

@@ -171,9 +171,9 @@ def parse_spec(text: str, model: type[SpecT], *, where: str) -> SpecT:
     try:
         content = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
-        raise ConfigError(
-            where, wanted="valid YAML", got=str(error), hint="Fix the file."
-        ) from error
+        # The parser draws the place over several lines; its words hold line and column.
+        told = " ".join(str(error).replace('in "<unicode string>", ', "").split())
+        raise ConfigError(where, wanted="valid YAML", got=told, hint="Fix the file.") from error
     if not isinstance(content, dict):
         raise ConfigError(
             where,
@@ -216,9 +216,18 @@ def build_config(model: type[SpecT], content: dict[str, Any], *, where: str) -> 
         hint = "See the docstring of " + model.__name__ + "."
         if first["type"] == "extra_forbidden":
             hint = did_you_mean(str(first["loc"][-1]), _known_keys(model, first["loc"][:-1]))
+        got = "none" if first["type"] == "missing" else repr(first["input"])[:200]
         raise ConfigError(
-            f"{where}: {key}", wanted=first["msg"], got=repr(first["input"])[:200], hint=hint
+            f"{where}: {key}", wanted=_wanted(first["type"], first["msg"]), got=got, hint=hint
         ) from error
+
+
+def _wanted(kind: str, message: str) -> str:
+    """What was wanted, from a sentence of pydantic that says what was wrong."""
+    plain = {"extra_forbidden": "a key that exists", "missing": "a value"}
+    for start in ("Input should be ", "Value error, "):
+        message = message.removeprefix(start)
+    return plain.get(kind, message)
 
 
 def _known_keys(model: type[FrozenConfig], location: tuple[int | str, ...]) -> list[str]:

@@ -5,13 +5,15 @@ this order: which segment an asset belongs to, where its spread comes from, and 
 conditions and shocks do to it. `cost_rates` evaluates it into one rate per session and asset; the
 formulas that turn rates into money stay those of `execution.costs`.
 
-Row t of the rates is for fills of session t. Segment, ADV, estimated spread, volatility, range and
-shock are those known at the close of t - 1; quoted spread and gap are those of t itself.
+Row t of `cost_rates` is for fills of session t. Segment, ADV, estimated spread, volatility, range
+and shock are those known at the close of t - 1; quoted spread and gap are those of t itself. Row t
+of `decision_rates` is what the close of t knows of a fill in the next session.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal, NamedTuple, Self
 
 import numpy as np
@@ -41,9 +43,13 @@ __all__ = [
     "CostModel",
     "CostRates",
     "CostSegment",
+    "Costs",
     "SegmentTable",
     "SpreadEstimate",
     "cost_rates",
+    "costs_id",
+    "decision_rates",
+    "profile_of",
     "segment_codes",
 ]
 
@@ -188,6 +194,52 @@ class CostModel(FrozenConfig):
         return type(self).model_validate(content)
 
 
+Costs = CostProfile | CostModel
+"""Either way of saying what trading costs."""
+
+
+def profile_of(costs: Costs) -> CostProfile:
+    """Return what does not vary: a profile itself, or the one that a cost model starts from.
+
+    Parameters
+    ----------
+    costs : CostProfile or CostModel
+        Cost of trading.
+
+    Returns
+    -------
+    CostProfile
+
+    Examples
+    --------
+    >>> profile_of(CostModel(name="m", profile=CostProfile(name="p"))).name
+    'p'
+    """
+    return costs if isinstance(costs, CostProfile) else costs.profile
+
+
+def costs_id(costs: Costs) -> str:
+    """Return the digest of what is assumed about costs (64 hexadecimal characters).
+
+    Parameters
+    ----------
+    costs : CostProfile or CostModel
+        Cost of trading.
+
+    Returns
+    -------
+    str
+        That of the profile, or of the model.
+
+    Examples
+    --------
+    >>> profile = CostProfile(name="p")
+    >>> costs_id(profile) == costs_id(CostProfile(name="q"))
+    True
+    """
+    return costs.profile_id() if isinstance(costs, CostProfile) else costs.model_id()
+
+
 class CostRates(NamedTuple):
     """Rates of fills by session and asset, stress included.
 
@@ -285,8 +337,65 @@ def cost_rates(
     >>> rates.impact_coef_bps.tolist(), rates.participation_cap_frac.tolist()
     ([[25.0], [25.0]], [[0.02], [0.02]])
     """
+    return _rates(panel, model, market_cap_usd, known=_before, gap=_gap(panel, model))
+
+
+def decision_rates(
+    panel: Panel, model: CostModel, *, market_cap_usd: FloatMatrix | None = None
+) -> CostRates:
+    """Evaluate a cost model as a decision at each close can: for a fill in the next session.
+
+    Parameters
+    ----------
+    panel : Panel
+        As for :func:`cost_rates`.
+    model : CostModel
+        What to evaluate.
+    market_cap_usd : ndarray of float64, shape (T, N), optional
+        As for :func:`cost_rates`.
+
+    Returns
+    -------
+    CostRates
+        Row t reads rows up to t alone. They are the rates that :func:`cost_rates` gives the fills
+        of t + 1, with the quoted spread of t and without an opening gap, which nobody knows yet.
+
+    Raises
+    ------
+    MissingFieldError
+        A field that the model needs.
+
+    Examples
+    --------
+    >>> from quant_engine.core.panel import TimeAxis
+    >>> fields = {"close": np.full((1, 1), 10.0), "volume": np.full((1, 1), 1e5)}
+    >>> panel = Panel(TimeAxis.sessions(["2020-01-02"]), ("A@US#1",), fields)
+    >>> model = CostModel(name="m", profile=CostProfile(name="p", stress_multiplier=2.0))
+    >>> decision_rates(panel, model).impact_coef_bps.tolist()
+    [[50.0]]
+    """
+    unknown = np.full(panel.shape, np.nan)
+    return _rates(panel, model, market_cap_usd, known=np.asarray, gap=unknown)
+
+
+def _gap(panel: Panel, model: CostModel) -> FloatMatrix:
+    """Open of the fill session over the close before, less 1; NaN where nothing asks for it."""
+    if model.conditions is None:
+        return np.full(panel.shape, np.nan)
+    return np.asarray(panel.field("open") / _before(panel.field("close")) - 1.0)
+
+
+def _rates(
+    panel: Panel,
+    model: CostModel,
+    market_cap_usd: FloatMatrix | None,
+    *,
+    known: Callable[[FloatMatrix], FloatMatrix],
+    gap: FloatMatrix,
+) -> CostRates:
+    """Evaluate a model; `known` maps values of each close to those that a rate of the row reads."""
     profile = model.profile
-    known = _before(
+    adv = known(
         trailing_adv(
             panel.field("close"),
             panel.field("volume"),
@@ -294,22 +403,26 @@ def cost_rates(
             min_sessions=profile.adv_min_sessions,
         )
     )
-    codes = _codes(panel, model, known, market_cap_usd)
+    size = None if market_cap_usd is None else parse_matrix("market_cap_usd", market_cap_usd)
+    codes = _codes(panel, model, adv, None if size is None else known(size))
     spread, impact = _assumed(model, codes)
     # Conditions and shock read the same volatility; a plain model needs none.
     needs_sigma = model.conditions is not None or model.shock is not None
     sigma = _sigma(panel, model) if needs_sigma else np.empty((0, 0))
     if model.conditions is not None:
-        stress = _stress(panel, sigma, model.conditions)
-        liquid = liquidity_multiplier(known, conditions=model.conditions)
+        span = (panel.field("high") - panel.field("low")) / panel.field("close")
+        moved = (known(sigma), gap, known(span))
+        stress = np.asarray(stress_multiplier(*moved, conditions=model.conditions))
+        liquid = liquidity_multiplier(adv, conditions=model.conditions)
         spread = spread * stress * liquid
         impact = impact * (1.0 + model.conditions.impact_share_of_stress * (stress - 1.0)) * liquid
-    spread = _observed(panel, model, spread)
+    spread = _observed(panel, model, spread, known)
     cap = np.full(panel.shape, math.inf)
     if profile.participation_cap_frac is not None:
         cap[:] = profile.participation_cap_frac
     if model.shock is not None:
-        in_shock = np.concatenate([[False], shock_sessions(sigma, model.shock)[:-1]])
+        shocks = shock_sessions(sigma, model.shock).astype(np.float64)[:, None]
+        in_shock = known(shocks)[:, 0] == 1.0
         spread[in_shock] *= model.shock.spread_multiplier
         cap[in_shock] = np.minimum(cap[in_shock], model.shock.participation_cap_frac)
     multiplier = profile.stress_multiplier
@@ -337,9 +450,8 @@ def _codes(
             got="None",
             hint="Pass it, or use segments by adv.",
         )
-    size = parse_matrix("market_cap_usd", market_cap_usd)
-    check_same_shape("panel", np.empty(panel.shape), "market_cap_usd", size)
-    return segment_codes(_before(size), model.segments)
+    check_same_shape("panel", np.empty(panel.shape), "market_cap_usd", market_cap_usd)
+    return segment_codes(market_cap_usd, model.segments)
 
 
 def _assumed(model: CostModel, codes: npt.NDArray[np.int64]) -> tuple[FloatMatrix, FloatMatrix]:
@@ -366,15 +478,12 @@ def _sigma(panel: Panel, model: CostModel) -> FloatMatrix:
     )
 
 
-def _stress(panel: Panel, sigma: FloatMatrix, conditions: CostConditions) -> FloatMatrix:
-    close, opened = panel.field("close"), panel.field("open")
-    span = (panel.field("high") - panel.field("low")) / close
-    gap = opened / _before(close) - 1.0
-    stress = stress_multiplier(_before(sigma), gap, _before(span), conditions=conditions)
-    return np.asarray(stress, dtype=np.float64)
-
-
-def _observed(panel: Panel, model: CostModel, assumed: FloatMatrix) -> FloatMatrix:
+def _observed(
+    panel: Panel,
+    model: CostModel,
+    assumed: FloatMatrix,
+    known: Callable[[FloatMatrix], FloatMatrix],
+) -> FloatMatrix:
     """Quoted spread, else the estimated one, else the assumed one."""
     spread = assumed.copy()
     rule = model.spread_estimate
@@ -384,7 +493,7 @@ def _observed(panel: Panel, model: CostModel, assumed: FloatMatrix) -> FloatMatr
             "abdi_ranaldo": abdi_ranaldo_spread,
         }[rule.method]
         bars = (panel.field("high"), panel.field("low"), panel.field("close"))
-        half = 0.5 * _before(estimator(*bars, window_sessions=rule.window_sessions))
+        half = 0.5 * known(estimator(*bars, window_sessions=rule.window_sessions))
         low, high = rule.floor_half_spread_bps * BPS, rule.ceiling_half_spread_bps * BPS
         spread = np.where(np.isnan(half), spread, np.clip(half, low, high))
     if model.profile.use_panel_spread and "half_spread_frac" in panel.fields:

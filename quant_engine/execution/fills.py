@@ -191,30 +191,40 @@ def trailing_adv(
     for name, value in (("adv_sessions", adv_sessions), ("min_sessions", min_sessions)):
         if value < 1:
             raise ConfigError(name, wanted="at least 1", got=value, hint="Use 20 and 5.")
-    return _trailing_adv_kernel(prices, shares, adv_sessions, min_sessions)
+    # Made here, because numpy asks for large pages and compiled code would not.
+    adv = np.empty(prices.shape)
+    _fill_trailing_adv(prices, shares, adv_sessions, min_sessions, adv)
+    return adv
+
+
+_BLOCK = 64
+"""Assets worked on at a time, so that a window of their traded values stays in the cache."""
 
 
 @njit(cache=True, nogil=True)
-def _trailing_adv_kernel(close, volume, adv_sessions, min_sessions):
+def _fill_trailing_adv(close, volume, adv_sessions, min_sessions, adv):
     n_rows, n_assets = close.shape
-    traded = np.empty((n_rows, n_assets))
-    adv = np.empty((n_rows, n_assets))
-    age = np.zeros(n_assets, np.int64)
-    total = np.empty(n_assets)
-    for t in range(n_rows):
-        for i in range(n_assets):
-            value = close[t, i] * volume[t, i]
-            has_bar = value == value
-            traded[t, i] = value if has_bar else 0.0
-            if has_bar or age[i] > 0:
-                age[i] += 1
-        # A fresh sum per row (not a running one): the value does not depend on where the panel
-        # starts, and a later row cannot disturb an earlier one through rounding.
-        total[:] = 0.0
-        for s in range(max(0, t - adv_sessions + 1), t + 1):
-            for i in range(n_assets):
-                total[i] += traded[s, i]
-        for i in range(n_assets):
-            n = min(adv_sessions, age[i])
-            adv[t, i] = total[i] / n if age[i] >= min_sessions else np.nan
-    return adv
+    traded = np.empty((min(adv_sessions, n_rows), _BLOCK))
+    total, age = np.empty(_BLOCK), np.empty(_BLOCK, np.int64)
+    for first in range(0, n_assets, _BLOCK):
+        n = min(_BLOCK, n_assets - first)
+        age[:] = 0
+        traded[:] = 0.0
+        for t in range(n_rows):
+            row = traded[t % adv_sessions]
+            for i in range(n):
+                value = close[t, first + i] * volume[t, first + i]
+                has_bar = value == value
+                row[i] = value if has_bar else 0.0
+                if has_bar or age[i] > 0:
+                    age[i] += 1
+            # A fresh sum per row (not a running one): the value does not depend on where the panel
+            # starts, and a later row cannot disturb an earlier one through rounding.
+            total[:] = 0.0
+            for s in range(max(0, t - adv_sessions + 1), t + 1):
+                row = traded[s % adv_sessions]
+                for i in range(_BLOCK):
+                    total[i] += row[i]
+            for i in range(n):
+                known = min(adv_sessions, age[i])
+                adv[t, first + i] = total[i] / known if age[i] >= min_sessions else np.nan

@@ -22,7 +22,7 @@ from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import DataError
 from quant_engine.core.panel import LabelPanel, Panel
 from quant_engine.execution.contract import ExecutionContract
-from quant_engine.execution.costs import CostProfile
+from quant_engine.execution.cost_model import Costs, costs_id
 from quant_engine.execution.round_trip import round_trip_costs
 from quant_engine.features.barrier_inputs import events_of_mask, price_paths
 from quant_engine.features.barriers import BarrierConfig, barrier_label_panel, barrier_labels
@@ -86,7 +86,8 @@ class FormConfig(FrozenConfig):
     min_sector_assets : int
         Members with label and beta that a sector needs on a date for a residual.
     cost_profile : str
-        Name in ``specs/costs`` of the profile that cost-aware labels are net of.
+        Costs that cost-aware labels are net of: a profile in ``specs/costs``, or a cost model in
+        ``specs/cost_models``.
     order_value : float
         Order that costs are estimated for, currency: impact grows with its square root.
     profit_multiple, stop_multiple : float
@@ -130,14 +131,14 @@ class LabelInputs:
     beta : ndarray of float64, shape (T, N), optional
         Betas to the market, row t known at the close of t, for ``beta_residual``; see
         :func:`market_betas`.
-    costs : CostProfile, optional
+    costs : CostProfile or CostModel, optional
         What ``cost_aware`` labels are net of.
     """
 
     benchmark_returns: FloatVector | None = None
     delistings: pd.DataFrame | None = None
     beta: FloatMatrix | None = None
-    costs: CostProfile | None = None
+    costs: Costs | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,10 +264,10 @@ def training_labels(
     elif form == "rank_gaussian":
         labels = gaussian_labels(labels, base)
     elif form == "cost_aware":
-        profile = _required("costs", inputs.costs)
-        costs = round_trip_costs(panel, profile, order_value=settings.order_value)
-        labels = net_labels(labels, base, round_trip_frac=costs)
-        contract = contract.model_copy(update={"costs": profile.profile_id()})
+        costs = _required("costs", inputs.costs)
+        paid = round_trip_costs(panel, costs, order_value=settings.order_value)
+        labels = net_labels(labels, base, round_trip_frac=paid)
+        contract = contract.model_copy(update={"costs": costs_id(costs)})
     return TrainingLabels(labels, learned, outcome, "", contract)
 
 

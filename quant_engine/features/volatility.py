@@ -7,6 +7,7 @@ import pandas as pd
 
 from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.errors import ConfigError
+from quant_engine.stats.decayed_volatility import decayed_volatility
 
 __all__ = ["ewm_volatility", "trailing_volatility"]
 
@@ -20,9 +21,7 @@ MIN_SESSIONS = 20
 def trailing_volatility(returns: FloatMatrix) -> FloatMatrix:
     """Exponentially weighted root mean square of returns known at each close.
 
-    ``v_t^2 = sum_k w_k r_{t-k}^2 / sum_k w_k`` with ``w_k = 0.5^(k / 20)``, both sums over the
-    sessions k back that have a return. The mean is taken as zero, because over a few weeks it is
-    noise beside the volatility.
+    That of `stats.decayed_volatility` with a half-life of a month, where the asset traded.
 
     Parameters
     ----------
@@ -40,9 +39,7 @@ def trailing_volatility(returns: FloatMatrix) -> FloatMatrix:
     >>> trailing_volatility(calm)[[18, 19]].round(6).tolist()
     [[nan], [0.01]]
     """
-    squares = pd.DataFrame(np.square(returns))
-    mean = squares.ewm(halflife=HALF_LIFE_SESSIONS, min_periods=MIN_SESSIONS).mean()
-    volatility: FloatMatrix = np.sqrt(mean.to_numpy(dtype=np.float64))
+    volatility = decayed_volatility(returns, half_life=HALF_LIFE_SESSIONS, min_returns=MIN_SESSIONS)
     # An asset that stopped trading has no volatility of its own any more.
     return np.where(np.isnan(returns), np.nan, volatility)
 

@@ -198,6 +198,9 @@ class MetricBundle:
         What the verdict takes from the trial ledger; None blocks promotion.
     event : str
         Event type of the subject where it has one; selects overrides of rules.
+    details : mapping of str to str
+        Figure to words that follow the reason of its rules: what it rests on, or why it is missing
+        and how it is had. They are no evidence and not part of the content.
 
     Raises
     ------
@@ -219,6 +222,7 @@ class MetricBundle:
     lineage: Lineage = field(default_factory=Lineage)
     trials: LedgerUse | None = None
     event: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse an empty subject and doubled figures."""

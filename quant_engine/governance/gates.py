@@ -517,12 +517,13 @@ def _judge(
         reason = (spec.when_true if metric.value else spec.when_false) or reason
     if rule.severity == "soft" and status is Status.FAIL:
         status = Status.WARN
+    told = bundle.details.get(rule.metric, "")
     return Outcome(
         gate=gate,
         rule=rule.key if not scope or scope == rule.scope.key else f"{rule.key} ({scope})",
         status=status,
         severity=rule.severity,
-        reason=reason,
+        reason=f"{reason}; {told}" if told else reason,
         value=None if metric is None or metric.is_missing else metric.value,
         threshold=limits[-1] if limits else None,
         n_obs=None if metric is None else metric.n_obs,

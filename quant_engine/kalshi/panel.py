@@ -12,7 +12,7 @@ stand. `event_panel` is a pure function of frames; `read_inputs` takes them from
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +25,7 @@ from quant_engine.core.errors import (
     SchemaMismatchError,
     did_you_mean,
 )
+from quant_engine.core.executor import Executor, SerialExecutor, SharedArrays
 from quant_engine.core.hashing import sha256_json
 from quant_engine.core.progress import SILENT, Progress
 from quant_engine.kalshi.decisions import (
@@ -140,6 +141,11 @@ class PanelConfig:
                 hint="Use (86400, 3600) and a grid per family.",
             )
         object.__setattr__(self, "grids", MappingProxyType(dict(self.grids)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel to another process, which a read-only view cannot."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return type(self), tuple((values | {"grids": dict(self.grids)}).values())
 
     @property
     def looks_s(self) -> tuple[int, ...]:
@@ -270,7 +276,11 @@ class EventPanel:
 
 
 def event_panel(
-    inputs: PanelInputs, config: PanelConfig, *, progress: Progress = SILENT
+    inputs: PanelInputs,
+    config: PanelConfig,
+    *,
+    progress: Progress = SILENT,
+    executor: Executor | None = None,
 ) -> EventPanel:
     """Make the panel of all events and horizons that have a look.
 
@@ -281,7 +291,9 @@ def event_panel(
     config : PanelConfig
         How.
     progress : Progress
-        Told about every event.
+        Told about every batch of events.
+    executor : Executor, optional
+        Where events are fitted; serial by default. Panels are the same bits on each.
 
     Returns
     -------
@@ -296,47 +308,99 @@ def event_panel(
     LookAheadError
         An input from after its decision.
     """
+    records = _records(inputs)
+    batches = [
+        _Batch(config, tuple(records[k : k + EVENTS_PER_BATCH]))
+        for k in range(0, len(records), EVENTS_PER_BATCH)
+    ]
+    sizes = iter([len(batch.events) for batch in batches])
+    with progress.stage("event panel", len(records)) as stage:
+        made = (executor or SerialExecutor()).map(
+            _fit_batch, batches, on_done=lambda: stage.advance(next(sizes))
+        )
+    rows = [row for part in made for row in part.rows]
+    legs = [leg for part in made for leg in part.legs]
+    found = {key: fit for part in made for key, fit in part.distributions.items()}
+    frame = _look_frame(rows, inputs, config.features)
+    return EventPanel(frame, _leg_frame(legs), MappingProxyType(found), config.features)
+
+
+EVENTS_PER_BATCH = 16
+"""Events that one task fits: they share what ladders have in common."""
+
+
+@dataclass(frozen=True, eq=False)
+class _EventRecords:
+    """One event: its looks by horizon, its prints and its records of quotes."""
+
+    looks: Mapping[int, LadderLook]
+    prints: Prints
+    ticks: Ticks
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    config: PanelConfig
+    events: tuple[_EventRecords, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _FittedBatch:
+    rows: list[dict[str, Any]]
+    legs: list[dict[str, Any]]
+    distributions: dict[tuple[int, int], LadderDistribution]
+
+
+def _records(inputs: PanelInputs) -> list[_EventRecords]:
     by_event: dict[int, dict[int, LadderLook]] = {}
     for look in inputs.looks:
         by_event.setdefault(look.event_id, {})[look.horizon_s] = look
     trades = dict(iter(inputs.trades.groupby("event_id", sort=False)))
     ticks = dict(iter(inputs.ticks.groupby("event_id", sort=False)))
+    return [
+        _EventRecords(
+            by_event[event_id],
+            Prints.from_frame(trades.get(event_id, inputs.trades.iloc[:0])),
+            Ticks.from_frame(ticks.get(event_id, inputs.ticks.iloc[:0])),
+        )
+        for event_id in sorted(by_event)
+    ]
+
+
+def _fit_batch(shared: SharedArrays, batch: _Batch) -> _FittedBatch:
+    del shared
+    config = batch.config
     fitter = StateFitter(config.distribution, config.stale_after_s)
-    rows, legs, found = [], [], {}
-    with progress.stage("event panel", len(by_event)) as stage:
-        for event_id in sorted(by_event):
-            prints = Prints.from_frame(trades.get(event_id, inputs.trades.iloc[:0]))
-            records = Ticks.from_frame(ticks.get(event_id, inputs.ticks.iloc[:0]))
-            looks = by_event[event_id]
-            for horizon_s in sorted(set(looks) & set(config.horizons_s)):
-                decision = _decision(looks, horizon_s, config, fitter, (prints, records))
-                rows.append(_look_row(decision, config.features))
-                legs += _leg_rows(decision.now)
-                found[event_id, horizon_s] = decision.now.distribution
-            fitter.forget()
-            stage.advance(1)
-    frame = _look_frame(rows, inputs, config.features)
-    return EventPanel(frame, _leg_frame(legs), MappingProxyType(found), config.features)
+    made = _FittedBatch([], [], {})
+    for event in batch.events:
+        for horizon_s in sorted(set(event.looks) & set(config.horizons_s)):
+            decision = _decision(event, horizon_s, config, fitter)
+            now = decision.now
+            made.rows.append(_look_row(decision, config.features))
+            made.legs.extend(_leg_rows(now))
+            made.distributions[now.look.event_id, horizon_s] = now.distribution
+        fitter.forget()
+    return made
 
 
 def _decision(
-    looks: Mapping[int, LadderLook],
-    horizon_s: int,
-    config: PanelConfig,
-    fitter: StateFitter,
-    records: tuple[Prints, Ticks],
+    event: _EventRecords, horizon_s: int, config: PanelConfig, fitter: StateFitter
 ) -> Decision:
-    look = looks[horizon_s]
+    look = event.looks[horizon_s]
     grid = config.grid_of(look.family)
     now = fitter.fit(look, grid)
     before: dict[int, LadderState] = {}
     lattice = None if now.quotes is None else fitter.lattice_of(look, grid)
     for step in config.features.steps_s:
-        earlier = looks.get(horizon_s + step)
+        earlier = event.looks.get(horizon_s + step)
         if earlier is not None and lattice is not None:
             before[step] = fitter.fit(earlier, grid, lattice=lattice)
-    prints, ticks = (known.known(look.asof_us) for known in records)
-    return Decision(now=now, before=before, prints=prints, ticks=ticks)
+    return Decision(
+        now=now,
+        before=before,
+        prints=event.prints.known(look.asof_us),
+        ticks=event.ticks.known(look.asof_us),
+    )
 
 
 def _look_row(decision: Decision, features: EventFeatureSet) -> dict[str, Any]:

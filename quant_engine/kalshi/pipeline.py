@@ -18,6 +18,7 @@ from pydantic import Field
 
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import EmptyDataError
+from quant_engine.core.executor import Executor
 from quant_engine.core.progress import SILENT, Progress
 from quant_engine.core.trials import TrialSink
 from quant_engine.kalshi.arbitrage import Arbitrage, ViolationEpisode, scan_ladder, track_violations
@@ -221,6 +222,7 @@ def build_panel(
     steps: Mapping[str, float],
     *,
     progress: Progress = SILENT,
+    executor: Executor | None = None,
 ) -> PipelinePanel:
     """Make the panel of a store.
 
@@ -233,7 +235,9 @@ def build_panel(
     steps : mapping of str to float
         Settlement precision of every family.
     progress : Progress
-        Told about every event.
+        Told about the events.
+    executor : Executor, optional
+        Where ladders are fitted; serial by default.
 
     Returns
     -------
@@ -246,7 +250,7 @@ def build_panel(
     """
     settings = panel_config(config, steps)
     inputs = read_inputs(connection, settings, until_us=config.until_us)
-    panel = event_panel(inputs, settings, progress=progress)
+    panel = event_panel(inputs, settings, progress=progress, executor=executor)
     if not len(panel.looks):
         raise EmptyDataError(
             "panel",
@@ -459,6 +463,7 @@ def evaluate_panel(
     fees: Sequence[FeeEntry],
     trials: TrialSink,
     track_name: str,
+    executor: Executor | None = None,
 ) -> Evaluation:
     """Forecast and trade every cluster by models that knew only older ones.
 
@@ -474,6 +479,8 @@ def evaluate_panel(
         Counts every forecast and every strategy.
     track_name : str
         Source of the data in the names of the families, such as ``fake``.
+    executor : Executor, optional
+        Where folds run; serial by default.
 
     Returns
     -------
@@ -485,7 +492,11 @@ def evaluate_panel(
         Too few clusters for one test block.
     """
     forecasts = walk_forward_events(
-        frames.frames, config.walk, trials=trials, family=f"kalshi_forecast|{track_name}"
+        frames.frames,
+        config.walk,
+        trials=trials,
+        family=f"kalshi_forecast|{track_name}",
+        executor=executor,
     )
     table = run_strategies(
         forecasts,

@@ -9,7 +9,7 @@ Contract: the result holds out-of-sample forecasts alone, and every member is co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from pydantic import Field
 
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import ConfigError, InsufficientHistoryError
+from quant_engine.core.executor import Executor, SharedArrays
 from quant_engine.core.hashing import sha256_json
 from quant_engine.core.trials import Trial, TrialSink
 from quant_engine.kalshi.event_frames import (
@@ -27,7 +28,8 @@ from quant_engine.kalshi.event_frames import (
     cell_arrays,
     frames_digest,
 )
-from quant_engine.kalshi.models import MEMBERS, ModelConfig, fit_members
+from quant_engine.kalshi.models import MEMBERS, FittedMembers, ModelConfig, fit_members
+from quant_engine.stats.fold_runs import FoldRun, FoldTask, run_folds
 from quant_engine.stats.splits import (
     GroupedWalkForwardConfig,
     LabelSpans,
@@ -178,7 +180,12 @@ def plan_folds(frames: EventFrames, config: WalkForwardEventsConfig) -> SplitPla
 
 
 def walk_forward_events(
-    frames: EventFrames, config: WalkForwardEventsConfig, *, trials: TrialSink, family: str
+    frames: EventFrames,
+    config: WalkForwardEventsConfig,
+    *,
+    trials: TrialSink,
+    family: str,
+    executor: Executor | None = None,
 ) -> WalkForwardForecasts:
     """Forecast every event by models that knew only older ones.
 
@@ -192,6 +199,8 @@ def walk_forward_events(
         Counts every member that is fitted.
     family : str
         Family of the trials, such as ``"kalshi_forecast|fake"``.
+    executor : Executor, optional
+        Where folds run; serial by default. Forecasts are the same bits on each.
 
     Returns
     -------
@@ -209,15 +218,16 @@ def walk_forward_events(
     """
     plan = plan_folds(frames, config)
     cells = cell_arrays(frames)
-    outcome = cells.outcome(frames.labels["happened"].to_numpy())
-    parts, looks, weights = [], [], []
-    for split in plan:
-        inner = _inner(frames, split.train, config)
-        # The outcome of what is tested must not even be there to be read.
-        known = np.where(np.isin(cells.look, split.train), outcome, 0.0)
-        fitted = fit_members(cells, known, split.train, inner=inner, config=config.models)
-        made = fitted.forecast(cells, split.test)
-        weights.append(fitted.mix_weight)
+    tasks = [FoldTask(f"fold {split.number}", split.train, split.test) for split in plan]
+    runs: list[FoldRun[float]] = run_folds(
+        _MemberStrategy(config, cells.names),
+        tasks,
+        shared=_shared(frames, cells, config),
+        executor=executor,
+    )
+    parts, looks = [], []
+    for split, run in zip(plan, runs, strict=True):
+        made = dict(zip(MEMBERS, run.test_score.T, strict=True))
         looks.append(_test_looks(frames, split.test, split.number))
         parts.append(_test_cells(frames, cells, split.test).assign(**made))
     data_id = frames_digest(frames)
@@ -229,7 +239,7 @@ def walk_forward_events(
         frames=frames,
         looks=pd.concat(looks),
         cells=pd.concat(parts, ignore_index=True),
-        mix_weights=tuple(weights),
+        mix_weights=tuple(run.report for run in runs),
         plan=plan,
         data_id=data_id,
         split_id=split_id,
@@ -242,20 +252,78 @@ def _label_spans(frames: EventFrames, config: WalkForwardEventsConfig) -> LabelS
     return label_spans(start, end).extended(config.purge_us(frames.looks["family"]))
 
 
+def _shared(
+    frames: EventFrames, cells: CellArrays, config: WalkForwardEventsConfig
+) -> SharedArrays:
+    """Everything that a fold reads, as arrays: cells, outcomes, and the spans of the labels."""
+    # Numbers in the order of the names: which name a cluster has decides nothing.
+    _, cluster = np.unique(cells.cluster, return_inverse=True)
+    arrays = {one.name: getattr(cells, one.name) for one in fields(cells) if one.name != "names"}
+    return arrays | {
+        "cluster": cluster.astype(np.int64),
+        "outcome": cells.outcome(frames.labels["happened"].to_numpy()),
+        "asof_us": frames.looks["asof_us"].to_numpy(dtype=np.int64),
+        "label_us": frames.labels["label_avail_us"].to_numpy(dtype=np.int64),
+        "purge_us": config.purge_us(frames.looks["family"]),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Members:
+    """Members that were fitted on the looks of one fold."""
+
+    rows: IntVector
+    names: tuple[str, ...]
+    fitted: FittedMembers
+
+    def score(self, shared: SharedArrays, rows: IntVector) -> npt.NDArray[np.float64]:
+        """Probability of every cell of some looks, one column per member."""
+        if not len(rows):
+            return np.empty((0, len(MEMBERS)))
+        made = self.fitted.forecast(_cells(shared, self.names), rows)
+        return np.column_stack([made[member] for member in MEMBERS])
+
+    def report(self, shared: SharedArrays, task: FoldTask) -> float:
+        """Weight of ``boosted`` in ``shrunk``."""
+        del shared, task
+        return self.fitted.mix_weight
+
+
+@dataclass(frozen=True, eq=False)
+class _MemberStrategy:
+    """Fits all members on the looks of a fold, the mixing weight on the newest of them."""
+
+    config: WalkForwardEventsConfig
+    names: tuple[str, ...]
+
+    def fit(self, shared: SharedArrays, task: FoldTask) -> _Members:
+        """Fit on the train looks of the task."""
+        cells = _cells(shared, self.names)
+        # The outcome of what is tested must not even be there to be read.
+        known = np.where(np.isin(cells.look, task.train), shared["outcome"], 0.0)
+        inner = _inner(shared, task.train, self.config)
+        fitted = fit_members(cells, known, task.train, inner=inner, config=self.config.models)
+        return _Members(task.train, self.names, fitted)
+
+
+def _cells(shared: SharedArrays, names: tuple[str, ...]) -> CellArrays:
+    arrays = {one.name: shared[one.name] for one in fields(CellArrays) if one.name != "names"}
+    return CellArrays(**arrays, names=names)
+
+
 def _inner(
-    frames: EventFrames, train: IntVector, config: WalkForwardEventsConfig
+    shared: SharedArrays, train: IntVector, config: WalkForwardEventsConfig
 ) -> tuple[IntVector, IntVector] | None:
     """Older and newest training looks by the same splitter; None where there are too few."""
-    clusters = frames.looks["cluster_id"].to_numpy()[train]
+    clusters = shared["cluster"][train]
     n_clusters = len(np.unique(clusters))
     n_late = max(int(n_clusters * config.inner_test_share), 1)
     windows = GroupedWalkForwardConfig(
         min_train_groups=max(n_clusters // 3, 2), test_groups=n_late, left_over="join_last"
     )
+    spans = label_spans(shared["asof_us"], shared["label_us"]).extended(shared["purge_us"])
     try:
-        plan = grouped_walk_forward(
-            _label_spans(frames, config).take(train), clusters, config=windows
-        )
+        plan = grouped_walk_forward(spans.take(train), clusters, config=windows)
     except InsufficientHistoryError:
         return None
     last = list(plan)[-1]

@@ -1,12 +1,7 @@
 """Correlation regime: how much all assets move together.
 
-Contract: the mean of all pairwise correlations over a trailing window, without the pairs. With
-every asset standardised inside the window to z, the sum of all correlations is the variance of
-``sum_i z_i``, so the mean of the off-diagonal ones costs one pass over the window:
-
-``mean corr = (var(sum_i z_i) - N) / (N (N - 1))``
-
-An asset counts in a window where it traded on every session of it.
+Contract: the mean of all pairwise correlations over a trailing window
+(`stats.mean_correlation`). An asset counts in a window where it traded on every session of it.
 """
 
 from __future__ import annotations
@@ -22,6 +17,7 @@ from pydantic import Field
 from quant_engine.core.arrays import BoolMatrix, FloatVector
 from quant_engine.core.config import FrozenConfig
 from quant_engine.regime.ewma import StateVector
+from quant_engine.stats.mean_correlation import mean_pairwise_correlation
 
 __all__ = [
     "CorrelationConfig",
@@ -181,10 +177,10 @@ def trailing_z_score(values: FloatVector, *, window_sessions: int) -> FloatVecto
 def _correlation_rows(
     filled: FloatVector, missing: BoolMatrix, window: int, min_assets: int, out: FloatVector
 ) -> None:
-    """Standardise inside each window and take the variance of the sum over assets."""
+    """Standardise inside each window and average the correlations."""
     n_sessions, n_assets = filled.shape
     n_missing = np.zeros(n_assets, dtype=np.int64)
-    mean, scale = np.empty(n_assets), np.empty(n_assets)
+    unit = np.empty((window, n_assets))
     for t in range(n_sessions):
         for j in range(n_assets):
             n_missing[j] += missing[t, j]
@@ -192,52 +188,33 @@ def _correlation_rows(
                 n_missing[j] -= missing[t - window, j]
         if t < window - 1:
             continue
-        block = filled[t - window + 1 : t + 1]
-        count = _window_moments(block, n_missing, mean, scale)
+        count = _unit_window(filled[t - window + 1 : t + 1], n_missing, unit)
         if count >= min_assets:
-            variance = _variance_of_sum(block, mean, scale)
-            out[t] = (variance - count) / (count * (count - 1.0))
+            out[t] = mean_pairwise_correlation(unit[:, :count])
 
 
 @njit(cache=True, nogil=True)
-def _window_moments(
-    block: FloatVector, n_missing: npt.NDArray[np.int64], mean: FloatVector, scale: FloatVector
-) -> int:
-    """Mean and 1 / standard deviation per asset, written in place; scale 0 = left out."""
+def _unit_window(block: FloatVector, n_missing: npt.NDArray[np.int64], unit: FloatVector) -> int:
+    """Centred columns of length 1, one per asset that is complete and varies; their number."""
     window, n_assets = block.shape
-    mean[:] = 0.0
-    scale[:] = 0.0
-    for s in range(window):
-        for j in range(n_assets):
-            mean[j] += block[s, j]
-    for j in range(n_assets):
-        mean[j] /= window
-    for s in range(window):
-        for j in range(n_assets):
-            deviation = block[s, j] - mean[j]
-            scale[j] += deviation * deviation
     count = 0
     for j in range(n_assets):
+        if n_missing[j]:
+            continue
+        mean, squares = 0.0, 0.0
+        for s in range(window):
+            mean += block[s, j]
+        mean /= window
+        for s in range(window):
+            unit[s, count] = block[s, j] - mean
+            squares += unit[s, count] * unit[s, count]
         # 1e-24 is a volatility of 1e-12: rounding of a constant series, not movement.
-        if n_missing[j] == 0 and scale[j] > 1e-24 * window:
-            scale[j] = 1.0 / sqrt(scale[j] / (window - 1))
+        if squares > 1e-24 * window:
+            length = sqrt(squares)
+            for s in range(window):
+                unit[s, count] /= length
             count += 1
-        else:
-            scale[j] = 0.0
     return count
-
-
-@njit(cache=True, nogil=True)
-def _variance_of_sum(block: FloatVector, mean: FloatVector, scale: FloatVector) -> float:
-    """Sample variance over the window of the sum of standardised returns."""
-    window, n_assets = block.shape
-    total = 0.0
-    for s in range(window):
-        row = 0.0
-        for j in range(n_assets):
-            row += (block[s, j] - mean[j]) * scale[j]
-        total += row * row
-    return float(total / (window - 1))
 
 
 @njit(cache=True, nogil=True)

@@ -147,6 +147,20 @@ class EventReportData:
         return tuple(zip(chosen["event_id"].tolist(), chosen["horizon_s"].tolist(), strict=True))
 
     @cached_property
+    def shows_sizes(self) -> bool:
+        """Whether any look shows how much could be traded; prices of prints show none."""
+        legs = self.table("distributions", "legs")
+        return legs is None or bool((legs[["bid_contracts", "ask_contracts"]] > 0).any(axis=None))
+
+    @property
+    def why_no_fill(self) -> str:
+        """Why there is no fill to show."""
+        sentence = "No order was filled."
+        if not self.shows_sizes:
+            sentence += " Prices of prints show no size, and orders fill against displayed sizes."
+        return self.why_absent("trades", sentence)
+
+    @cached_property
     def audit(self) -> pd.DataFrame | None:
         """Checks of the leak audit; of a check that also gives its sum, the sum is not a line."""
         rows = self.table("report", "audit")

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.config import FrozenConfig
 from quant_engine.core.errors import DataError
+from quant_engine.stats.decayed_volatility import decayed_volatility
 
 __all__ = ["VolatilityConfig", "realised_volatility"]
 
@@ -82,10 +83,8 @@ def realised_volatility(
     Notes
     -----
     Rolling: ``v_t^2 = P / (n - 1) sum (r_s - m)^2`` over the n returns of the last W sessions.
-    Exponential: ``v_t^2 = P sum_k w_k r_{t-k}^2 / sum_k w_k`` with ``w_k = 0.5^(k / half_life)``,
-    both sums over the sessions that have a return (RiskMetrics 1996, section 5.2, with weights
-    that add up to 1 from the first return on). P is `periods_per_year`: the square root of time
-    holds for returns without serial correlation.
+    Exponential: ``sqrt(P)`` times `stats.decayed_volatility`. P is `periods_per_year`: the square
+    root of time holds for returns without serial correlation.
 
     Examples
     --------
@@ -102,16 +101,16 @@ def realised_volatility(
             got="an infinite return",
             hint="A price of 0 is not a price; make it NaN.",
         )
-    frame = pd.DataFrame(values.reshape(len(values), -1))
-    if config.window_sessions is not None:
-        window = frame.rolling(config.window_sessions, min_periods=config.min_sessions)
-        per_session = window.std(ddof=1)
-    else:
-        decayed = (frame**2).ewm(
-            halflife=config.half_life_sessions, min_periods=config.min_sessions
+    if config.window_sessions is None:
+        assert config.half_life_sessions is not None  # The config takes one of the two.
+        per_session = decayed_volatility(
+            values, half_life=config.half_life_sessions, min_returns=config.min_sessions
         )
-        per_session = decayed.mean() ** 0.5
-    annual = per_session.to_numpy().reshape(values.shape) * np.sqrt(periods_per_year)
+    else:
+        wide = values if values.ndim == 2 else values[:, None]
+        window = pd.DataFrame(wide).rolling(config.window_sessions, min_periods=config.min_sessions)
+        per_session = window.std(ddof=1).to_numpy().reshape(values.shape)
+    annual = per_session * np.sqrt(periods_per_year)
     # NaN stays NaN: maximum passes it on.
     floored: FloatMatrix = np.maximum(annual, config.floor_ann)
     return floored

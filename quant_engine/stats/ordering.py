@@ -35,7 +35,7 @@ def row_order(values: FloatMatrix) -> tuple[npt.NDArray[np.int32], BoolVector]:
     Returns
     -------
     order : ndarray of int32, shape (T, N)
-        Column numbers by rising value; the order of equal values is open.
+        Column numbers by rising value, equal values and NaN by column.
     tied : ndarray of bool, shape (T,)
         Rows in which two values are equal.
 

@@ -31,7 +31,14 @@ from quant_engine.core.errors import (
 )
 from quant_engine.stats.checks import parse_matrix
 
-__all__ = ["MAX_BLOCKS", "Metric", "OverfittingResult", "n_combinations", "pbo_cscv"]
+__all__ = [
+    "MAX_BLOCKS",
+    "Metric",
+    "OverfittingResult",
+    "n_combinations",
+    "pbo_cscv",
+    "varies_in_blocks",
+]
 
 MAX_BLOCKS = 20
 """20 blocks make 184,756 combinations; two more would make four times as many."""
@@ -40,6 +47,7 @@ Metric: TypeAlias = Callable[[FloatVector], FloatVector]
 """From returns (t, N), rows in time order, to one value per strategy (N,); larger is better."""
 
 IntVector: TypeAlias = npt.NDArray[np.int64]
+BoolVector: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +188,14 @@ def pbo_cscv(
     """
     n_chosen = n_combinations(n_blocks)
     blocks, n_dropped = _blocks(returns, n_blocks)
+    n_strategies = blocks.shape[2]
+    if n_strategies < 2:
+        raise InsufficientObservationError(
+            "returns",
+            wanted="at least 2 strategies (columns)",
+            got=n_strategies,
+            hint="Overfitting by selection needs a selection: pass every variant that was tried.",
+        )
     chosen = np.array(list(combinations(range(n_blocks), n_blocks // 2)), dtype=np.int64)
     if metric is None:
         _check_varying(blocks)
@@ -187,7 +203,6 @@ def pbo_cscv(
     else:
         winners = _metric_winners(blocks, chosen, metric)
     rank = winners.n_smaller + (winners.n_equal + 1) / 2.0
-    n_strategies = blocks.shape[2]
     slope, intercept = _line(winners.in_sample, winners.out_of_sample)
     return OverfittingResult(
         # Ranks are exact multiples of one half: no rounding decides about the median.
@@ -228,13 +243,6 @@ def _blocks(returns: npt.ArrayLike, n_blocks: int) -> tuple[FloatVector, int]:
     """Cut the rows into blocks (S, L, N), dropping the remainder at the start."""
     matrix = parse_matrix("returns", returns)
     n_rows, n_strategies = matrix.shape
-    if n_strategies < 2:
-        raise InsufficientObservationError(
-            "returns",
-            wanted="at least 2 strategies (columns)",
-            got=n_strategies,
-            hint="Overfitting by selection needs a selection: pass every variant that was tried.",
-        )
     if n_rows < 2 * n_blocks:
         raise InsufficientHistoryError(
             "returns",
@@ -253,16 +261,54 @@ def _blocks(returns: npt.ArrayLike, n_blocks: int) -> tuple[FloatVector, int]:
     return matrix[n_dropped:].reshape(n_blocks, -1, n_strategies), n_dropped
 
 
-def _check_varying(blocks: FloatVector) -> None:
-    """Refuse a strategy that is constant over half of the blocks: its Sharpe ratio is undefined."""
+def varies_in_blocks(returns: npt.ArrayLike, *, n_blocks: int = 16) -> BoolVector:
+    """Tell which strategies have a Sharpe ratio in every half of the blocks.
+
+    Parameters
+    ----------
+    returns : array-like, shape (T, N)
+        Returns per period (fraction), rows in time order, one column per strategy; no NaN.
+    n_blocks : int
+        Even blocks of :func:`pbo_cscv`.
+
+    Returns
+    -------
+    ndarray of bool, shape (N,)
+        False for a strategy that is constant, at one value, over half of the blocks or more: CSCV
+        refuses it, because one choice of blocks leaves nothing that varies.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`n_combinations`.
+    DataError, InsufficientHistoryError
+        NaN, or fewer than two rows per block.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> idle = np.where(np.arange(40) < 20, 0.0, rng.standard_normal(40))
+    >>> varies_in_blocks(np.stack([rng.standard_normal(40), idle], axis=1), n_blocks=4).tolist()
+    [True, False]
+    """
+    n_combinations(n_blocks)
+    return _varying(_blocks(returns, n_blocks)[0])
+
+
+def _varying(blocks: FloatVector) -> BoolVector:
+    """Strategies that no choice of half of the blocks finds constant; shape (N,)."""
     low, high = blocks.min(axis=1), blocks.max(axis=1)
     still = low == high
-    suspects = np.flatnonzero(2 * still.sum(axis=0) >= len(blocks))
-    flat = [
-        int(column)
-        for column in suspects
-        if 2 * np.unique(low[still[:, column], column], return_counts=True)[1].max() >= len(blocks)
-    ]
+    result = 2 * still.sum(axis=0) < len(blocks)
+    for column in np.flatnonzero(~result):
+        n_equal = np.unique(low[still[:, column], column], return_counts=True)[1].max()
+        result[column] = 2 * n_equal < len(blocks)
+    return np.asarray(result, dtype=np.bool_)
+
+
+def _check_varying(blocks: FloatVector) -> None:
+    """Refuse a strategy that is constant over half of the blocks: its Sharpe ratio is undefined."""
+    flat = np.flatnonzero(~_varying(blocks)).tolist()
     if flat:
         raise DataError(
             "returns",

@@ -24,7 +24,6 @@ from quant_engine.artifacts.kinds.backtest import BACKTEST
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.backtest.perturbation import neighbouring_books, neighbouring_rules
 from quant_engine.backtest.simulation import FIGURES
-from quant_engine.core.errors import DataError
 from quant_engine.core.trials import TrialSink
 from quant_engine.governance.bundle import Metric
 from quant_engine.governance.ledger import TrialLedger
@@ -36,13 +35,14 @@ from quant_engine.workflows.advanced_parts import (
     parity_stage,
     stress_stage,
 )
-from quant_engine.workflows.evidence import (
+from quant_engine.workflows.competition import (
     MIN_SESSIONS,
     Competition,
     competing_returns,
     deflated_metric,
     overfitting_metric,
     trial_statistics,
+    why_not_compared,
 )
 from quant_engine.workflows.refits import refit_stages
 from quant_engine.workflows.run_registry import RunRecord
@@ -189,34 +189,22 @@ def selection_figures(
         found.append(deflated_metric(own, n_trials=n_trials, sharpe_variance=sharpe_variance))
     else:
         notes["dsr_p_value"] = "the ledger has one trial, so there is nothing to deflate by"
-    notes["pbo"] = _why_no_pbo(competition)
-    try:
-        found.append(overfitting_metric(competition, n_obs=len(own)))
-    except DataError as reason:
-        # One strategy of the family that stood still for a while must not end the suite.
-        notes["pbo"] = str(reason)
-    if len(common) >= MIN_SESSIONS and not competition.lost:
+    overfit, notes["pbo"] = overfitting_metric(competition, n_obs=len(own))
+    found.append(overfit)
+    n_books, n_common = common.shape[1], competition.n_common
+    if n_books and n_common >= MIN_SESSIONS and not competition.lost:
         config = SnoopingConfig(n_draws=SPA_DRAWS)
         tested = spa_test(common, config=config, seed=seed)
         found.append(
-            Metric("spa_p_value", tested.p_consistent, "probability", len(common), "spa_consistent")
+            Metric("spa_p_value", tested.p_consistent, "probability", n_common, "spa_consistent")
         )
-        notes["spa_p_value"] = (
-            f"best of {common.shape[1]} books, net of cost and of beta to the benchmark"
-        )
+        told = f"best of {n_books} books, net of cost and of beta to the benchmark"
+        left_out = competition.left_out(n_books)
+        notes["spa_p_value"] = f"{told}; {left_out}" if left_out else told
     else:
-        notes["spa_p_value"] = _why_no_pbo(competition) or "too few common sessions"
+        reason = why_not_compared(competition)
+        notes["spa_p_value"] = reason or "no book traded in the sessions that all have"
     return tuple(metric for metric in found if metric is not None), notes
-
-
-def _why_no_pbo(competition: Competition) -> str:
-    if competition.lost:
-        return f"returns of {len(competition.lost)} counted trials are no longer in the store"
-    if len(competition.common) < MIN_SESSIONS:
-        return f"{len(competition.common)} sessions that all trials have, of {MIN_SESSIONS} needed"
-    if len(competition.refs) < 2:
-        return "the ledger has one trial, so nothing was chosen"
-    return f"{len(competition.refs)} books that left returns"
 
 
 def suite_documents(suite: Suite) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from quant_engine.backtest.capacity import capacity
 from quant_engine.backtest.nulls import null_baselines
 from quant_engine.backtest.paper_follow import FOLLOWED_SESSIONS, followed, why_not_followed
 from quant_engine.backtest.parity import FIGURES, ParityConfig, backtest_record, parity
-from quant_engine.backtest.run_costs import profile_of
 from quant_engine.backtest.stress import cost_stress, delay_stress
 from quant_engine.core.hashing import finite_or_none
+from quant_engine.execution.cost_model import profile_of
 from quant_engine.stats.bootstrap import stationary_indices
 from quant_engine.stats.metrics import sharpe
 from quant_engine.stats.montecarlo import PathDistribution, resample_paths, shuffle_trades

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from quant_engine.backtest.run_costs import Costs
 from quant_engine.core.errors import ConfigError, did_you_mean
 from quant_engine.core.specs import SpecCatalog
-from quant_engine.execution.cost_model import CostModel
+from quant_engine.execution.cost_model import CostModel, Costs
 from quant_engine.execution.costs import CostProfile
 
 __all__ = ["load_costs"]
@@ -13,7 +12,7 @@ __all__ = ["load_costs"]
 PROFILES, MODELS = "costs", "cost_models"
 
 
-def load_costs(catalog: SpecCatalog, name: str) -> Costs:
+def load_costs(catalog: SpecCatalog, name: str, *, where: str = "costs") -> Costs:
     """Read a cost profile or a cost model.
 
     Parameters
@@ -22,6 +21,8 @@ def load_costs(catalog: SpecCatalog, name: str) -> Costs:
         Shipped specs and those of the working folder.
     name : str
         File name without ``.yaml``, in either folder.
+    where : str
+        Setting that holds the name, for messages.
 
     Returns
     -------
@@ -42,7 +43,7 @@ def load_costs(catalog: SpecCatalog, name: str) -> Costs:
     profiles, models = catalog.names(PROFILES), catalog.names(MODELS)
     if name in profiles and name in models:
         raise ConfigError(
-            "costs",
+            where,
             wanted="a name of one spec",
             got=f"{name!r}, which is a profile and a model",
             hint=f"Rename the file in specs/{PROFILES} or in specs/{MODELS}.",
@@ -53,7 +54,7 @@ def load_costs(catalog: SpecCatalog, name: str) -> Costs:
         return catalog.load(PROFILES, name, CostProfile)
     known = (*profiles, *models)
     raise ConfigError(
-        "costs",
+        where,
         wanted=f"a spec in specs/{PROFILES} or specs/{MODELS}",
         got=repr(name),
         hint=did_you_mean(name, known),

@@ -71,6 +71,6 @@ def pipeline_config(source: EventSource, overrides: Mapping[str, Any]) -> EventP
         raise ConfigError(
             "--set",
             wanted="values that fit the settings",
-            got="; ".join(f"{e['loc']}: {e['msg']}" for e in error.errors()),
+            got="; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()),
             hint="See docs/concepts/event_pipeline.md.",
         ) from error

@@ -32,6 +32,7 @@ from quant_engine.artifacts.kinds.events import (
 )
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.core.errors import EmptyDataError
+from quant_engine.core.executor import Executor, SerialExecutor
 from quant_engine.core.hashing import sha256_json
 from quant_engine.kalshi.calendar import calendar_table, settlement_steps
 from quant_engine.kalshi.events import ladder_panel
@@ -50,6 +51,7 @@ from quant_engine.kalshi.pipeline import (
     evaluate_panel,
     fee_schedule,
     frames_of,
+    panel_config,
     series_names,
 )
 from quant_engine.kalshi.pipeline_results import arbitrage_table, forecast_tables, trade_tables
@@ -72,6 +74,8 @@ __all__ = ["EventPipeline"]
 
 PACKAGES = ("stats", "governance", "kalshi", "workflows")
 PANEL_EXPORT = "kalshi_event_features.parquet"
+PARALLEL_FROM = 2_500
+"""Looks at ladders from which on processes save more time than they take to start."""
 
 
 class EventPipeline:
@@ -167,8 +171,13 @@ class EventPipeline:
                 got="an empty store",
                 hint="Run the stage sync first, or all.",
             )
+        n_looks = len(self.calendar) * len(panel_config(self.config, self.steps).looks_s)
         return build_panel(
-            self.connection, self.config, self.steps, progress=self.workspace.progress
+            self.connection,
+            self.config,
+            self.steps,
+            progress=self.workspace.progress,
+            executor=self._executor(n_looks),
         )
 
     @cached_property
@@ -200,6 +209,7 @@ class EventPipeline:
                 fees=self.fees,
                 trials=ledger,
                 track_name=store_name(self.source),
+                executor=self._executor(len(self.frames.frames.looks)),
             )
 
     @cached_property
@@ -353,6 +363,11 @@ class EventPipeline:
             "model_name": "kalshi_members",
             "model_version": sha256_json(self.config.walk.content())[:32],
         }
+
+    def _executor(self, n_looks: int) -> Executor:
+        """The executor that was asked for; unasked, a pool only where it is worth its start."""
+        asked = self.workspace.settings.executor is not None
+        return self.workspace.executor if asked or n_looks >= PARALLEL_FROM else SerialExecutor()
 
     def _panel_facts(self) -> dict[str, Any]:
         looks = self.panel.panel.looks

@@ -143,8 +143,9 @@ def run_events(
     collects = request.stage in ("sync", "all")
     if source.environment == FAKE and collects and not workspace.resume:
         # A season is drawn anew at no cost; what is left of another one must not mix with it.
-        for old in (path, Path(f"{path}.wal")):
-            old.unlink(missing_ok=True)
+        with _full_disk_explained(path):
+            for old in (path, Path(f"{path}.wal")):
+                old.unlink(missing_ok=True)
     told = _Told()
     with _full_disk_explained(path), KalshiStore(path, run_id="", threads=1) as store:
         store.run_id = _run_id(workspace, store, source, request)
@@ -239,7 +240,17 @@ def _full_disk_explained(path: Path) -> Iterator[None]:
     try:
         with explained_os_errors(path.parent):
             yield
-    except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+    except StoreError as error:
+        if error.parameter != str(path.parent):
+            raise
+        # What is said about places is said about results; the store lies in the data folder.
+        hint = error.hint.replace("--results", "--data")
+        raise StoreError(error.parameter, wanted=error.wanted, got=error.got, hint=hint) from error
+    except duckdb.Error as error:
+        # A commit that finds no room is an error of its transaction, not of the file.
+        is_full = "could not write" in str(error).lower()
+        if not (is_full or isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException)):
+            raise
         raise StoreError(
             str(path),
             wanted="room to write",

@@ -1,8 +1,8 @@
 """Evidence: what the gates may look at when they judge a backtest.
 
-1. ``competing_returns`` puts the returns of every backtest of the family side by side.
-2. ``_selection`` computes what depends on all of them: max-T, the error budget of this look, the
-   deflated Sharpe ratio and the probability of overfitting.
+1. ``_selection`` computes what depends on all backtests of the family (`competition`): max-T, the
+   error budget of this look, the deflated Sharpe ratio and the probability of overfitting.
+2. `path_evidence` reads the refitted paths of the validation suite, where it was run.
 3. ``_economics`` and ``_safety`` take the backtest's own figures.
 4. ``_lineage`` compares what was evaluated with what would be used.
 
@@ -12,8 +12,7 @@ market's premium is no discovery.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from math import ceil
 from typing import Any
 
@@ -21,12 +20,10 @@ import numpy as np
 import pandas as pd
 
 from quant_engine.artifacts.kinds.backtest import BACKTEST, ORDERS, VALIDATION
-from quant_engine.artifacts.kinds.sweep import SWEEP_PART
 from quant_engine.artifacts.kinds.training import TRAINING_REPORT
 from quant_engine.artifacts.manifest import ArtifactRef, Manifest
-from quant_engine.backtest.run_costs import profile_of
-from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.errors import DataError, IntegrityError
+from quant_engine.execution.cost_model import profile_of
 from quant_engine.governance.bundle import (
     Alignment,
     Lineage,
@@ -36,17 +33,23 @@ from quant_engine.governance.bundle import (
     SignatureState,
     Value,
 )
-from quant_engine.governance.families import TrialStatistics
 from quant_engine.governance.ledger import LedgerUse, TrialLedger
 from quant_engine.stats.alpha_spending import AlphaSpending
-from quant_engine.stats.deflation import deflated_sharpe
 from quant_engine.stats.max_t import max_t
 from quant_engine.stats.metrics import annual_return
-from quant_engine.stats.overfitting import pbo_cscv
 from quant_engine.stats.sharpe_inference import probabilistic_sharpe, sharpe_sample
+from quant_engine.workflows.competition import (
+    MIN_SESSIONS,
+    Competition,
+    competing_returns,
+    deflated_metric,
+    overfitting_metric,
+    trial_statistics,
+)
 from quant_engine.workflows.context import Workspace
 from quant_engine.workflows.costs import load_costs
 from quant_engine.workflows.model_registry import ModelRegistry
+from quant_engine.workflows.path_evidence import path_evidence
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 from quant_engine.workflows.trials import STRATEGY, family_of, fills_same_bar
 
@@ -55,50 +58,12 @@ MIN_DRAWS = 4_999
 DRAWS_PER_LEVEL = 20.0
 """Sign vectors that are expected at or above the level's critical value."""
 
-CSCV_BLOCKS = 16
 COST_STRESS = 1.5
 MAX_CUT_ORDERS_FRAC = 0.01
 """Share of orders that the participation cap may cut before capacity counts as constrained."""
 
-MIN_SESSIONS = 252
-"""Sessions below which nothing is said about selection: a year."""
-
 PLAN = AlphaSpending()
 """Error budget over looks: 0.025 in all, falling with the square of the look."""
-
-
-@dataclass(frozen=True, eq=False)
-class Competition:
-    """Every backtest of a family that left returns.
-
-    Parameters
-    ----------
-    refs : tuple of ArtifactRef
-        Backtests, in the order of asking; the id of a variant of a sweep ends with ``#`` and its
-        number.
-    sessions : DatetimeIndex
-        All sessions of any of them.
-    returns : ndarray, shape (T, K)
-        Hedged net returns per session (fractions); 0 outside a backtest's own sessions.
-    is_live : ndarray of bool, shape (T, K)
-        Sessions of each backtest; a session of its own without a position is one.
-    lost : tuple of str
-        Addresses in the ledger whose returns are no longer in the store.
-    """
-
-    refs: tuple[ArtifactRef, ...]
-    sessions: pd.DatetimeIndex
-    returns: FloatMatrix
-    is_live: BoolMatrix
-    lost: tuple[str, ...]
-
-    @property
-    def common(self) -> FloatMatrix:
-        """Returns in the sessions that all of them have, shape (T', K).
-
-        What compares Sharpe ratios needs the same sessions for all; zeros would dilute some.
-        """
-        return np.ascontiguousarray(self.returns[self.is_live.all(axis=1)])
 
 
 def gather_evidence(
@@ -129,8 +94,11 @@ def gather_evidence(
     use = ledger.consumed(subject.id, family, statistics)
     look = ledger.looks_at(family)
     summary = workspace.store.read(BACKTEST, subject).documents["summary"]
+    selection, words = _selection(competition, subject, use, look=look)
+    paths, told = path_evidence(workspace, run)
     metrics = [
-        *_selection(competition, subject, use, look=look),
+        *selection,
+        *paths,
         *_economics(workspace, run, summary),
         *_safety(workspace, run, summary),
     ]
@@ -142,183 +110,45 @@ def gather_evidence(
         origin=Origin(origin.run_source, origin.score_source, origin.data_regime),
         lineage=_lineage(workspace, run, manifest),
         trials=use,
+        details={**words, **told},
     )
     return bundle, competition
 
 
-def trial_statistics(competitions: Mapping[str, Competition]) -> TrialStatistics:
-    """Hand the returns of families over, where their members share enough sessions.
-
-    Parameters
-    ----------
-    competitions : mapping of str to Competition
-        By family.
-
-    Returns
-    -------
-    TrialStatistics
-        Without a family whose members share less than a year of sessions: it has no effective N.
-    """
-    shared = {family: competition.common for family, competition in competitions.items()}
-    return TrialStatistics(
-        {family: found for family, found in shared.items() if len(found) >= MIN_SESSIONS}
-    )
-
-
-def competing_returns(workspace: Workspace, ledger: TrialLedger, family: str) -> Competition:
-    """Put the returns of every backtest of a family side by side.
-
-    Parameters
-    ----------
-    workspace : Workspace
-        Store of the backtests.
-    ledger : TrialLedger
-        Names them.
-    family : str
-        Family of trials.
-
-    Returns
-    -------
-    Competition
-        A backtest that never traded is left out: it cannot be the best.
-    """
-    rows = ledger.read(("family", "returns_ref")).to_pylist()
-    named = dict.fromkeys(
-        row["returns_ref"] for row in rows if row["family"] == family and row["returns_ref"]
-    )
-    found: dict[ArtifactRef, pd.Series] = {}
-    parts: dict[ArtifactRef, pd.DataFrame] = {}
-    lost = []
-    for address in named:
-        ref, variant = _addressed(address)
-        if not workspace.store.path(ref).is_dir():
-            lost.append(address)
-        elif not variant:
-            found[ref] = hedged_returns(workspace, ref)
-        else:
-            if ref not in parts:
-                table = workspace.store.read(SWEEP_PART, ref).tables["returns"]
-                parts[ref] = table.set_index("session")
-            place = ref.model_copy(update={"id": f"{ref.id}#{variant}"})
-            found[place] = parts[ref][f"v{variant}"]
-    traded = {ref: series for ref, series in found.items() if series.to_numpy().any()}
-    table = pd.DataFrame({ref.id: series for ref, series in traded.items()}).sort_index()
-    return Competition(
-        refs=tuple(traded),
-        sessions=pd.DatetimeIndex(table.index),
-        returns=np.ascontiguousarray(table.fillna(0.0).to_numpy(dtype=np.float64)),
-        is_live=table.notna().to_numpy(),
-        lost=tuple(lost),
-    )
-
-
-def _addressed(address: str) -> tuple[ArtifactRef, str]:
-    """Artifact of an address in the ledger, and the variant of a sweep after ``#``."""
-    kind, _, identity = address.partition("/")
-    plain, _, variant = identity.partition("#")
-    return ArtifactRef(kind=kind, id=plain), variant
-
-
-def hedged_returns(workspace: Workspace, ref: ArtifactRef) -> pd.Series:
-    """Return a backtest's net returns after the hedge, by session (fractions).
-
-    Parameters
-    ----------
-    workspace : Workspace
-        Store.
-    ref : ArtifactRef
-        A backtest.
-
-    Returns
-    -------
-    Series
-        The net return where no hedge ratio was known yet.
-    """
-    daily = workspace.store.read(BACKTEST, ref).tables["daily"].set_index("session")
-    return daily["ret_hedged"].fillna(daily["ret_net"])
-
-
 def _selection(
     competition: Competition, subject: ArtifactRef, use: LedgerUse, *, look: int
-) -> Iterable[Metric]:
-    """What depends on every strategy that was tried."""
+) -> tuple[list[Metric], dict[str, str]]:
+    """What depends on every strategy that was tried, and what it rests on or why it is missing."""
     level = PLAN.level(look)
-    yield Metric("alpha_this_look", level, "probability", method=PLAN.schedule.value)
-    if subject not in competition.refs or len(competition.sessions) < MIN_SESSIONS:
-        return
+    budget = Metric("alpha_this_look", level, "probability", method=PLAN.schedule.value)
+    reason = ""
+    if subject not in competition.refs:
+        reason = "the returns of this backtest never vary, so it holds nothing to be judged"
+    elif len(competition.sessions) < MIN_SESSIONS:
+        reason = f"{len(competition.sessions)} sessions, of {MIN_SESSIONS} needed"
+    if reason:
+        return [budget], dict.fromkeys(("max_t_p_value", "psr", "dsr_p_value", "pbo"), reason)
     place = competition.refs.index(subject)
     own = competition.returns[competition.is_live[:, place], place]
-    n_obs = len(own)
+    n_obs, words = len(own), {}
+    found: list[Metric | None] = [budget]
     if not competition.lost:
         # A late look has a small level, and draws must be able to fall below it.
         n_draws = max(MIN_DRAWS, ceil(DRAWS_PER_LEVEL / level))
         tested = max_t(competition.returns, seed=SIGN_FLIP_SEED, alpha=level, n_draws=n_draws)
         value = float(tested.p_values[place])
-        yield Metric("max_t_p_value", value, "probability", n_obs, "block_sign_flip_20")
+        found.append(Metric("max_t_p_value", value, "probability", n_obs, "block_sign_flip_20"))
+        words["max_t_p_value"] = competition.left_out(len(competition.refs))
     sample = sharpe_sample(own)
     measured = probabilistic_sharpe(
         sample.sharpe_per_period, n_obs=sample.n_obs, shape=sample.shape
     )
-    yield Metric("psr", float(measured.probability), "probability", n_obs, measured.convention)
-    deflated = deflated_metric(own, n_trials=use.n_trials, sharpe_variance=use.sharpe_variance)
-    overfit = overfitting_metric(competition, n_obs=n_obs)
-    yield from (metric for metric in (deflated, overfit) if metric is not None)
-
-
-def deflated_metric(
-    returns: FloatVector, *, n_trials: int, sharpe_variance: float | None
-) -> Metric | None:
-    """Return one minus the deflated Sharpe ratio of a backtest.
-
-    Parameters
-    ----------
-    returns : ndarray of float64, shape (T,)
-        Hedged net returns per session (fractions); no NaN.
-    n_trials : int
-        Trials of the family.
-    sharpe_variance : float or None
-        Variance of their Sharpe ratios per session; None = their returns are not comparable.
-
-    Returns
-    -------
-    Metric or None
-        ``dsr_p_value``; None where several trials have no variance.
-    """
-    if n_trials > 1 and sharpe_variance is None:
-        return None
-    sample = sharpe_sample(returns)
-    deflated = deflated_sharpe(
-        sample.sharpe_per_period,
-        n_obs=sample.n_obs,
-        shape=sample.shape,
-        trial_variance_per_period=sharpe_variance or 0.0,
-        n_trials=n_trials,
+    found.append(
+        Metric("psr", float(measured.probability), "probability", n_obs, measured.convention)
     )
-    value = 1.0 - float(deflated.probability)
-    return Metric("dsr_p_value", value, "probability", len(returns), deflated.convention)
-
-
-def overfitting_metric(competition: Competition, *, n_obs: int) -> Metric | None:
-    """Return the probability of overfitting among the backtests of a family.
-
-    Parameters
-    ----------
-    competition : Competition
-        All of them.
-    n_obs : int
-        Sessions of the backtest that is judged.
-
-    Returns
-    -------
-    Metric or None
-        ``pbo``; None for one backtest alone, where returns were lost, or below a year of sessions
-        that all have.
-    """
-    common = competition.common
-    if len(competition.refs) < 2 or competition.lost or len(common) < MIN_SESSIONS:
-        return None
-    overfit = pbo_cscv(common, n_blocks=CSCV_BLOCKS)
-    return Metric("pbo", float(overfit.pbo), "probability", n_obs, f"cscv_{CSCV_BLOCKS}")
+    found.append(deflated_metric(own, n_trials=use.n_trials, sharpe_variance=use.sharpe_variance))
+    overfit, words["pbo"] = overfitting_metric(competition, n_obs=n_obs)
+    return [metric for metric in (*found, overfit) if metric is not None], words
 
 
 def _economics(workspace: Workspace, run: RunRecord, summary: dict[str, Any]) -> Iterable[Metric]:

@@ -26,7 +26,7 @@ from quant_engine.core.errors import InsufficientHistoryError
 from quant_engine.core.panel import Panel
 from quant_engine.core.scratch import sweep_scratch
 from quant_engine.core.tracks import ScoreSource
-from quant_engine.execution.costs import CostProfile
+from quant_engine.execution.cost_model import Costs
 from quant_engine.features.labels import SECTOR
 from quant_engine.reports.factor_page import render_factor_page
 from quant_engine.reports.load import FactorSources, load_factor_page
@@ -44,7 +44,7 @@ from quant_engine.workflows.data import LoadedData, Location, data_facts, load_d
 from quant_engine.workflows.factor_config import FactorConfig
 from quant_engine.workflows.factor_values import ChosenFactors, chosen_factors, value_stage
 from quant_engine.workflows.inputs import regime_stage
-from quant_engine.workflows.labels import cost_profile, form_settings, run_betas, run_labels
+from quant_engine.workflows.labels import form_settings, label_costs, run_betas, run_labels
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 from quant_engine.workflows.train import require_built
@@ -89,7 +89,7 @@ def research(
     sweep_scratch()
     data = load_data(workspace, config.run.data, location)
     _require_enough(data, config, factors)
-    costs = cost_profile(workspace.catalog, config.run)
+    costs = label_costs(workspace.catalog, config.run)
     outcomes = _outcomes(workspace, data, config, costs)
     data = save_data(workspace, data)
     stages = Stages(workspace, data_facts(data, score_source=ScoreSource.HEURISTIC, seed=None))
@@ -135,7 +135,7 @@ def _require_enough(data: LoadedData, config: FactorConfig, factors: ChosenFacto
 
 
 def _outcomes(
-    workspace: Workspace, data: LoadedData, config: FactorConfig, costs: CostProfile
+    workspace: Workspace, data: LoadedData, config: FactorConfig, costs: Costs
 ) -> dict[int, FloatMatrix]:
     """What a decision earned over each horizon, by the label of a training run."""
     outcomes = {}

@@ -1,7 +1,7 @@
 """Labels of a run as a stage: market data and configuration in, labels with their contract out.
 
-Betas come from the market returns of the run, costs from the cost profile that its settings name;
-both only where the form asks for them.
+Betas come from the market returns of the run, costs from the profile or cost model that its
+settings name; both only where the form asks for them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.panel import Panel
 from quant_engine.core.specs import SpecCatalog
-from quant_engine.execution.costs import CostProfile
+from quant_engine.execution.cost_model import Costs
 from quant_engine.features.training_labels import (
     LabelInputs,
     TrainingLabels,
@@ -26,6 +26,7 @@ from quant_engine.features.training_labels import (
 )
 from quant_engine.workflows.config import TrainConfig
 from quant_engine.workflows.context import Stages
+from quant_engine.workflows.costs import load_costs
 from quant_engine.workflows.data import LoadedData
 
 PLAIN_FORMS = ("ret", "excess", "sector_excess")
@@ -34,7 +35,7 @@ PLAIN_FORMS = ("ret", "excess", "sector_excess")
 def run_labels(
     data: LoadedData,
     config: TrainConfig,
-    costs: CostProfile,
+    costs: Costs,
     *,
     beta: FloatMatrix | None,
     horizon: int | None = None,
@@ -47,7 +48,7 @@ def run_labels(
         The market.
     config : TrainConfig
         Form, horizon, settings of the form.
-    costs : CostProfile
+    costs : CostProfile or CostModel
         What cost-aware labels are net of.
     beta : ndarray of float64, shape (T, N), or None
         From :func:`run_betas`.
@@ -96,19 +97,19 @@ def run_betas(data: LoadedData, config: TrainConfig) -> FloatMatrix | None:
     return market_betas(data.panel, data.market_returns, config.forms)
 
 
-def cost_profile(catalog: SpecCatalog, config: TrainConfig) -> CostProfile:
-    """Return the profile that cost-aware labels of a run are net of."""
-    return catalog.load("costs", config.forms.cost_profile, CostProfile)
+def label_costs(catalog: SpecCatalog, config: TrainConfig) -> Costs:
+    """Return the costs that cost-aware labels of a run are net of: a profile or a cost model."""
+    return load_costs(catalog, config.forms.cost_profile, where="settings: forms.cost_profile")
 
 
-def form_settings(config: TrainConfig, costs: CostProfile) -> dict[str, Any]:
+def form_settings(config: TrainConfig, costs: Costs) -> dict[str, Any]:
     """Return what determines labels beside their ``LabelConfig``; empty for plain forms.
 
     Parameters
     ----------
     config : TrainConfig
         Form and its settings.
-    costs : CostProfile
+    costs : CostProfile or CostModel
         What cost-aware labels are net of.
 
     Returns
@@ -157,7 +158,7 @@ def label_stage(
     stages: Stages,
     data: LoadedData,
     config: TrainConfig,
-    costs: CostProfile,
+    costs: Costs,
     labels: TrainingLabels,
 ) -> dict[str, ArtifactRef]:
     """Write the labels of a run.
@@ -170,7 +171,7 @@ def label_stage(
         The market they were made from.
     config : TrainConfig
         How they were made.
-    costs : CostProfile
+    costs : CostProfile or CostModel
         What cost-aware labels are net of.
     labels : TrainingLabels
         From :func:`run_labels`.
@@ -189,9 +190,7 @@ def label_stage(
     )
 
 
-def label_document(
-    labels: TrainingLabels, config: TrainConfig, costs: CostProfile
-) -> dict[str, Any]:
+def label_document(labels: TrainingLabels, config: TrainConfig, costs: Costs) -> dict[str, Any]:
     """Describe labels in a training report: contract, and what the form adds.
 
     Parameters
@@ -200,7 +199,7 @@ def label_document(
         Labels of the run.
     config : TrainConfig
         How they were made.
-    costs : CostProfile
+    costs : CostProfile or CostModel
         What cost-aware labels are net of.
 
     Returns

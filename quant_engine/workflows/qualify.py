@@ -27,14 +27,9 @@ from quant_engine.governance.qualification import (
 )
 from quant_engine.governance.report_text import gate_report_markdown
 from quant_engine.governance.verbs import ledger_report, promote
+from quant_engine.workflows.competition import Competition, competing_returns, trial_statistics
 from quant_engine.workflows.context import Workspace
-from quant_engine.workflows.evidence import (
-    Competition,
-    check_backtest,
-    competing_returns,
-    gather_evidence,
-    trial_statistics,
-)
+from quant_engine.workflows.evidence import check_backtest, gather_evidence
 from quant_engine.workflows.outcome import Outcome
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 from quant_engine.workflows.trials import track_ledger

@@ -18,8 +18,7 @@ from quant_engine.artifacts.kinds.training import TRAINING_REPORT
 from quant_engine.artifacts.kinds.validation import REFIT_PATHS, REFITS
 from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.backtest.simulation import compared_figures
-from quant_engine.core.arrays import FloatMatrix
-from quant_engine.core.hashing import finite_or_none
+from quant_engine.core.arrays import FloatMatrix, FloatVector
 from quant_engine.core.panel import LabelPanel
 from quant_engine.features.training_labels import FORMS
 from quant_engine.models.combinatorial import combinatorial_plan, refit_splits
@@ -30,7 +29,12 @@ from quant_engine.stats.splits import CombinatorialConfig, SplitPlan, n_cpcv_pat
 from quant_engine.workflows.advanced_parts import Subject
 from quant_engine.workflows.config import TrainConfig
 from quant_engine.workflows.inputs import market_features, read_feature_set
-from quant_engine.workflows.simulation import directed, read_simulation, simulation_inputs
+from quant_engine.workflows.simulation import (
+    BacktestRunConfig,
+    directed,
+    read_simulation,
+    simulation_inputs,
+)
 from quant_engine.workflows.train import wide
 
 
@@ -49,7 +53,9 @@ def refit_stages(tested: Subject) -> tuple[dict[str, ArtifactRef], str]:
     str
         What it cost, or why there are no paths, in words.
     """
-    reason = _why_not(tested)
+    is_asked = tested.advanced.refit
+    reason = "" if is_asked else "refits were switched off (advanced.refit)"
+    reason = reason or why_no_refits(tested.config)
     if reason:
         return {}, reason
     labels = tested.workspace.store.read(LABEL_PANEL, tested.run.artifacts["labels"])
@@ -67,14 +73,24 @@ def refit_stages(tested: Subject) -> tuple[dict[str, ArtifactRef], str]:
     )
 
 
-def _why_not(tested: Subject) -> str:
-    if not tested.advanced.refit:
-        return "refits were switched off (advanced.refit)"
-    if tested.config.in_sample:
+def why_no_refits(config: BacktestRunConfig) -> str:
+    """Say why models cannot be fitted again for a book; empty where they can.
+
+    Parameters
+    ----------
+    config : BacktestRunConfig
+        Book.
+
+    Returns
+    -------
+    str
+        In words.
+    """
+    if config.in_sample:
         return "in-sample predictions have no out-of-sample paths"
-    if tested.config.rules is not None and tested.config.rules.unit == "return":
+    if config.rules is not None and config.rules.unit == "return":
         return "the rules trade expected returns, which refits do not map"
-    book = tested.config.backtest
+    book = config.backtest
     if book.min_confidence is not None or book.min_expected_return_frac is not None:
         return "the book has limits on confidence or expected return, which refits do not map"
     return ""
@@ -182,11 +198,8 @@ def _path_stage(
                 )
                 stage.advance()
         table = pd.DataFrame(rows)
-        ratio = table["sharpe"].to_numpy(dtype=np.float64)
         facts = {
-            "median_sharpe": finite_or_none(float(np.nanmedian(ratio))),
-            "lowest_sharpe": finite_or_none(float(np.nanmin(ratio))),
-            "negative_frac": known_mean((ratio < 0.0).astype(np.float64)),
+            **path_figures(table["sharpe"].to_numpy(dtype=np.float64)),
             "n_splits": len(plan),
             "n_paths": len(table),
         }
@@ -200,6 +213,35 @@ def _path_stage(
         config={"book": tested.config.content(), "plan": plan.plan_id()},
         inputs=(*refits.values(), *simulated, tested.run.artifacts["labels"]),
     )["paths"]
+
+
+def path_figures(ratio: FloatVector) -> dict[str, float | None]:
+    """Summarise the Sharpe ratios of paths.
+
+    Parameters
+    ----------
+    ratio : ndarray of float64, shape (P,)
+        Net, annualised; NaN = the path never traded, which is neither a gain nor a loss.
+
+    Returns
+    -------
+    dict
+        ``median_sharpe, lowest_sharpe`` (annualised) and ``negative_frac`` of the paths that
+        traded; None where none did.
+
+    Examples
+    --------
+    >>> path_figures(np.array([-0.5, 1.0, np.nan]))
+    {'median_sharpe': 0.25, 'lowest_sharpe': -0.5, 'negative_frac': 0.5}
+    """
+    known = ratio[~np.isnan(ratio)]
+    if not len(known):
+        return dict.fromkeys(("median_sharpe", "lowest_sharpe", "negative_frac"))
+    return {
+        "median_sharpe": float(np.median(known)),
+        "lowest_sharpe": float(known.min()),
+        "negative_frac": float(np.mean(known < 0.0)),
+    }
 
 
 def _recombined(

@@ -15,11 +15,11 @@ from quant_engine.artifacts.kinds.market import MARKET
 from quant_engine.artifacts.kinds.panel import PANEL
 from quant_engine.artifacts.kinds.signals import SIGNALS
 from quant_engine.artifacts.kinds.training import REGIME
-from quant_engine.backtest.run_costs import Costs
 from quant_engine.backtest.simulation import Simulation
 from quant_engine.core.errors import ConfigError, DataError
 from quant_engine.core.hashing import sha256_json
 from quant_engine.core.trials import Trial
+from quant_engine.execution.cost_model import Costs
 from quant_engine.workflows.backtest import resolve_book, text_of_book
 from quant_engine.workflows.context import Stages, Workspace, new_run_id, require_writable
 from quant_engine.workflows.costs import load_costs

@@ -5,6 +5,9 @@
 3. ``_facts`` names the best variant and asks what is left of it when all others are known: deflated
    Sharpe ratio and probability of overfitting, on returns net of cost and of beta.
 
+4. Where it is asked for, `sweep_walk` chooses the best variant of the past again and again, and
+   holds it over the next sessions, which it has not seen.
+
 The best of many variants is no finding. `put_variant` has one of them traded as a backtest of its
 own, and the gates then judge it among all that were tried.
 """
@@ -26,19 +29,33 @@ from quant_engine.backtest.config import TradingRules
 from quant_engine.backtest.funnel import entry_funnel, why_nothing_traded
 from quant_engine.backtest.rules_inputs import refuse_settings_of_weights
 from quant_engine.backtest.sweep_spec import SweepSpec, neighbourhood
+from quant_engine.backtest.variant_walk import VariantWalkConfig
 from quant_engine.core.errors import ConfigError
 from quant_engine.core.hashing import finite_or_none
+from quant_engine.core.specs import build_config
 from quant_engine.stats.deflation import trial_variance
-from quant_engine.stats.overfitting import pbo_cscv
 from quant_engine.workflows.advanced_verdict import PROFILE as SUITE_PROFILE
 from quant_engine.workflows.backtest import resolve_backtest, stages_of
+from quant_engine.workflows.competition import (
+    MIN_SESSIONS,
+    deflated_metric,
+    overfitting,
+    varies,
+)
 from quant_engine.workflows.config import section_of
 from quant_engine.workflows.context import Workspace, new_run_id, require_writable
-from quant_engine.workflows.evidence import CSCV_BLOCKS, MIN_SESSIONS, deflated_metric
 from quant_engine.workflows.outcome import Outcome, listed
 from quant_engine.workflows.run_registry import RunRecord, RunRegistry
 from quant_engine.workflows.simulation import BacktestRunConfig
 from quant_engine.workflows.sweep_parts import Swept, average_sweep, sweep_parts, sweep_simulation
+from quant_engine.workflows.sweep_walk import (
+    SECTION,
+    refuse_walk,
+    walk_figures,
+    walk_lines,
+    walk_stage,
+    write_walk,
+)
 from quant_engine.workflows.trials import strategy_family, track_ledger
 from quant_engine.workflows.validation import GATE, validation_profile
 
@@ -62,12 +79,15 @@ class SweepRequest:
         Only runs with this label horizon.
     curve : int or None
         Variant whose equity is computed again and written.
+    walk_forward : bool
+        Choose by the past and trade the next unseen sessions, fold by fold.
     """
 
     name: str
     run_id: str | None = None
     horizon: int | None = None
     curve: int | None = None
+    walk_forward: bool = False
 
 
 def run_sweep(
@@ -86,7 +106,8 @@ def run_sweep(
     request : SweepRequest
         Which spec and run.
     overrides : dict
-        Nested settings of the account and the costs that all variants share.
+        Nested settings of the account and the costs that all variants share; section
+        ``walk_forward`` (`VariantWalkConfig`) with a walk-forward.
     dry_run : bool
         Say what would be swept.
 
@@ -102,13 +123,30 @@ def run_sweep(
     """
     run = _training_run(workspace, request)
     spec = workspace.catalog.load("sweeps", request.name, SweepSpec)
-    base = _base(workspace, run, spec, overrides)
+    shared = {name: value for name, value in overrides.items() if name != SECTION}
+    base = _base(workspace, run, spec, shared if request.walk_forward else overrides)
     _check_variant(spec, request.curve)
+    swept, walk = Swept(workspace, stages_of(workspace, run), run, spec, base), None
+    if request.walk_forward:
+        walk = _walk_config(section_of(overrides, SECTION), base.backtest.periods_per_year)
+        refuse_walk(swept, walk)
     if dry_run:
         text = f"would sweep {spec.n_variants} variants of {spec.name} on {run.title()}"
         return Outcome(text=text, status="dry_run", dataset=run.dataset)
     require_writable(workspace)
-    return _sweep(workspace, run, spec, base, curve=request.curve)
+    return _sweep(swept, curve=request.curve, walk=walk)
+
+
+def _walk_config(given: dict[str, Any], periods_per_year: float) -> VariantWalkConfig:
+    """Complete the settings of a walk-forward; a part of its split is one of the defaults'."""
+    split = given.get("split", {})
+    if isinstance(split, dict):
+        split = {**VariantWalkConfig().split.content(), **split}
+    return build_config(
+        VariantWalkConfig,
+        {"periods_per_year": periods_per_year, **given, "split": split},
+        where=f"settings: {SECTION}",
+    )
 
 
 def repeat_sweep(workspace: Workspace, record: RunRecord) -> Outcome:
@@ -127,9 +165,15 @@ def repeat_sweep(workspace: Workspace, record: RunRecord) -> Outcome:
         As :func:`run_sweep`.
     """
     run = RunRegistry(workspace).newest("train")
-    spec = SweepSpec.model_validate(record.config["sweep"])
-    content = {name: value for name, value in record.config.items() if name != "sweep"}
-    return _sweep(workspace, run, spec, BacktestRunConfig.model_validate(content), curve=None)
+    content = dict(record.config)
+    spec = SweepSpec.model_validate(content.pop("sweep"))
+    walk = content.pop(SECTION, None)
+    base = BacktestRunConfig.model_validate(content)
+    return _sweep(
+        Swept(workspace, stages_of(workspace, run), run, spec, base),
+        curve=None,
+        walk=None if walk is None else VariantWalkConfig.model_validate(walk),
+    )
 
 
 def put_variant(
@@ -216,20 +260,12 @@ def _check_variant(spec: SweepSpec, variant: int | None) -> None:
         )
 
 
-def _sweep(
-    workspace: Workspace,
-    run: RunRecord,
-    spec: SweepSpec,
-    base: BacktestRunConfig,
-    *,
-    curve: int | None,
-) -> Outcome:
-    stages = stages_of(workspace, run)
-    swept = Swept(workspace, stages, run, spec, base)
+def _sweep(swept: Swept, *, curve: int | None, walk: VariantWalkConfig | None) -> Outcome:
+    workspace, run = swept.workspace, swept.run
     ledger = track_ledger(workspace, run.track)
-    config = {**base.content(), "sweep": spec.content()}
+    config = {**swept.base.content(), "sweep": swept.spec.content()}
     record = RunRecord(
-        run_id=new_run_id(workspace.clock, SWEEP_COMMAND, config),
+        run_id="",
         command=SWEEP_COMMAND,
         dataset=run.dataset,
         horizon_sessions=run.horizon_sessions,
@@ -237,21 +273,25 @@ def _sweep(
         first_session=run.first_session,
         last_session=run.last_session,
         artifacts={},
-        config=config,
+        config=config if walk is None else {**config, SECTION: walk.content()},
         location=run.location,
         parent=run.run_id,
         model_version=run.model_version,
     )
+    run_id = new_run_id(workspace.clock, SWEEP_COMMAND, record.config)
+    record = record.model_copy(update={"run_id": run_id})
     parts = sweep_parts(swept, record, ledger)
-    family = strategy_family(record)
-    (counted,) = (found for found in ledger.families() if found.family == family)
-    refs = stages.run(
+    refs = swept.stages.run(
         "sweep.table",
         lambda: {"sweep": (SWEEP, _bundle(swept, parts))},
         packages=SWEEP.packages,
         config=config,
         inputs=tuple(parts.values()),
     )
+    if walk is not None:
+        refs |= walk_stage(swept, record, parts, config=walk, ledger=ledger)
+    family = strategy_family(record)
+    (counted,) = (found for found in ledger.families() if found.family == family)
     record = record.model_copy(update={"artifacts": {**refs, **parts}})
     RunRegistry(workspace).add(record)
     return _reported(swept, record, n_trials=counted.n_trials, curve=curve)
@@ -284,7 +324,9 @@ def _storable(values: pd.Series) -> pd.Series:
 def _facts(swept: Swept, table: pd.DataFrame, returns: np.ndarray | None) -> dict[str, Any]:
     """The best variant, and what is left of it among all."""
     metric = swept.spec.robustness.metric
-    value = table[metric].to_numpy(dtype=np.float64)
+    is_traded = table["n_trades"].to_numpy() > 0 if returns is None else varies(returns)
+    # What never traded lost nothing, and is not the best for it.
+    value = np.where(is_traded, table[metric].to_numpy(dtype=np.float64), np.nan)
     best = int(np.nanargmax(value)) if np.isfinite(value).any() else None
     notes: dict[str, str] = {}
     facts: dict[str, Any] = {
@@ -304,16 +346,14 @@ def _facts(swept: Swept, table: pd.DataFrame, returns: np.ndarray | None) -> dic
         if returns is not None and best is not None:
             reason = f"{len(returns)} sessions, fewer than {MIN_SESSIONS}"
         return {**facts, "notes": {"dsr": reason, "pbo": reason}}
-    live = returns[:, returns.std(axis=0) > 0.0]
+    live = returns[:, is_traded]
     ratios = live.mean(axis=0) / live.std(axis=0, ddof=1)
     variance = trial_variance(ratios) if live.shape[1] > 1 else None
     deflated = deflated_metric(returns[:, best], n_trials=len(table), sharpe_variance=variance)
     if deflated is not None and deflated.value is not None:
         facts["dsr"] = 1.0 - float(deflated.value)
         notes["dsr"] = f"{len(table)} variants, {live.shape[1]} of them traded"
-    if live.shape[1] > 1:
-        facts["pbo"] = float(pbo_cscv(live, n_blocks=CSCV_BLOCKS).pbo)
-        notes["pbo"] = f"{live.shape[1]} variants, {CSCV_BLOCKS} blocks"
+    facts["pbo"], notes["pbo"] = overfitting(live, n_strategies=len(table))
     return facts
 
 
@@ -331,6 +371,9 @@ def _reported(swept: Swept, record: RunRecord, *, n_trials: int, curve: int | No
         lines += _told(swept, table, facts)
     else:
         lines.append(f"NO TRADES: {_why_none(swept)}")
+    walked = walk_figures(swept, record.artifacts)
+    lines += walk_lines(walked)
+    paths |= write_walk(swept, record.artifacts)
     lines.append(f"{n_trials} trials of {strategy_family(record)} counted so far")
     lines += [f"{name}: {path}" for name, path in paths.items()]
     kept = ("n_variants", "n_without_trades", "best", "dsr", "pbo")
@@ -346,6 +389,7 @@ def _reported(swept: Swept, record: RunRecord, *, n_trials: int, curve: int | No
             "n_trials": n_trials,
             f"best_{facts['metric']}": facts["best_value"],
             f"median_{facts['metric']}": facts["median_value"],
+            **walked,
         },
         warnings=[] if has_trades else ["no variant traded"],
     )

@@ -22,7 +22,6 @@ from quant_engine.backtest.nulls import ScoreOrder
 from quant_engine.backtest.random_scores import randomised
 from quant_engine.backtest.rules import RuleConfig
 from quant_engine.backtest.rules_inputs import RuleInputs, parse_rule_inputs, rescored
-from quant_engine.backtest.run_costs import profile_of
 from quant_engine.backtest.simulation import Simulation
 from quant_engine.backtest.sweep import SweepIdentity, sweep_rules
 from quant_engine.backtest.sweep_averages import AverageCross, AverageSweep, sweep_average_crosses
@@ -32,6 +31,7 @@ from quant_engine.core.arrays import FloatVector
 from quant_engine.core.hashing import sha256_json
 from quant_engine.core.progress import Stage
 from quant_engine.core.trials import MemoryTrialSink
+from quant_engine.execution.cost_model import profile_of
 from quant_engine.execution.costs import CostProfile
 from quant_engine.governance.ledger import TrialLedger
 from quant_engine.stats.trailing_beta import trailing_beta
@@ -207,12 +207,27 @@ def _rules_part(
     table = pd.concat(tables, ignore_index=True)
     if not keep:
         return table, _NO_RETURNS, f"no returns kept: {n_cells:,} sessions x variants"
+    sessions = returns_sessions(simulation)
+    own = {f"v{n}": values[-len(sessions) :] for n, values in zip(numbers, columns, strict=True)}
+    return table, pd.DataFrame({"session": sessions, **own}), ""
+
+
+def returns_sessions(simulation: Simulation) -> pd.Series:
+    """Sessions of the returns that a sweep keeps.
+
+    Parameters
+    ----------
+    simulation : Simulation
+        What the variants see.
+
+    Returns
+    -------
+    Series of datetime64
+        From the session after the first score on, whatever a variant did.
+    """
     sessions = pd.Series(simulation.panel.time.index)
-    # All parts begin with the session after the first score, whatever their variants did.
     first = int(sessions.searchsorted(simulation.scores["date"].min())) + 1
-    values = {f"v{number}": column[first:] for number, column in zip(numbers, columns, strict=True)}
-    frame = pd.DataFrame({"session": sessions.iloc[first:].reset_index(drop=True), **values})
-    return table, frame, ""
+    return sessions.iloc[first:].reset_index(drop=True)
 
 
 def sweep_simulation(swept: Swept, variant: int | None = None) -> Simulation:

@@ -28,7 +28,7 @@ from quant_engine.core.scratch import sweep_scratch
 from quant_engine.core.tracks import ScoreSource
 from quant_engine.data.loader import local_config
 from quant_engine.data.providers.scan import scan
-from quant_engine.execution.costs import CostProfile
+from quant_engine.execution.cost_model import Costs
 from quant_engine.features.sets import FeatureSet
 from quant_engine.features.training_labels import TrainingLabels
 from quant_engine.models.inputs import Target
@@ -54,7 +54,7 @@ from quant_engine.workflows.inputs import (
     regime_stage,
 )
 from quant_engine.workflows.labels import (
-    cost_profile,
+    label_costs,
     label_document,
     label_stage,
     run_betas,
@@ -139,7 +139,7 @@ class TrainingPlan:
     ----------
     labels : TrainingLabels
         Labels with their spans.
-    costs : CostProfile
+    costs : CostProfile or CostModel
         What cost-aware labels are net of.
     beta : ndarray of float64, shape (T, N), or None
         Betas behind residual labels.
@@ -148,7 +148,7 @@ class TrainingPlan:
     """
 
     labels: TrainingLabels
-    costs: CostProfile
+    costs: Costs
     beta: FloatMatrix | None
     folds: tuple[Fold, ...]
 
@@ -198,7 +198,7 @@ def plan_training(
             got=n_sessions,
             hint="Load a longer history, or choose --features with shorter windows.",
         )
-    costs = cost_profile(workspace.catalog, config)
+    costs = label_costs(workspace.catalog, config)
     with workspace.progress.stage("labels", 1):
         beta = run_betas(data, config)
         labels = run_labels(data, config, costs, beta=beta)

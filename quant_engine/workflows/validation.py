@@ -140,18 +140,17 @@ def validation_table(
     """
     catalogue, rulebook = MetricCatalogue.load(catalog), validation_profile(catalog, profile)
     origin = Origin(provenance.run_source, provenance.score_source, provenance.data_regime)
-    bundle = MetricBundle(subject=profile, metrics=metrics, origin=origin)
+    bundle = MetricBundle(subject=profile, metrics=metrics, origin=origin, details=details)
     verdict = evaluate_gates(rulebook, bundle, gates=(GATE,), track=origin.track, metrics=catalogue)
     rules = rulebook.gate(GATE).rules
     rows = []
     for rule, outcome in zip(rules, verdict.outcomes, strict=True):
-        told = details.get(rule.metric, "")
         rows.append(
             {
                 "check": catalogue.get(rule.metric).label,
                 "value": np.nan if outcome.value is None else float(outcome.value),
                 "verdict": str(outcome.status),
-                "reason": f"{outcome.reason}; {told}" if told else outcome.reason,
+                "reason": outcome.reason,
             }
         )
     return pd.DataFrame(rows)

@@ -212,6 +212,9 @@ class Ledger:
         if not same:
             self.weights[0] += self.weights[3]
             self.weights[3] = 0.0
+        held = {i for _, i in self.shares}
+        if 3 in held and 0 not in held:
+            self.idle[0] = self.idle.get(3, 0)
         for key in [key for key in self.shares if key[1] == 3]:
             arriving = self.ratio * self.shares.pop(key)
             self.hold((key[0], 0), self.shares.get((key[0], 0), 0.0) + arriving)

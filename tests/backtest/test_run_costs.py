@@ -8,7 +8,7 @@ import pytest
 from quant_engine.backtest import BacktestConfig, Backtester, RuleConfig
 from quant_engine.backtest.portfolio import PortfolioConfig
 from quant_engine.backtest.run_costs import parse_costs
-from quant_engine.core.errors import MissingFieldError
+from quant_engine.core.errors import ConfigError, MissingFieldError
 from quant_engine.core.panel import Panel, PriceBasis
 from quant_engine.execution import CostProfile
 from quant_engine.execution.conditions import CostConditions, ShockMode
@@ -148,3 +148,9 @@ def test_segments_by_market_capitalisation_read_the_panel(market, panel):
     impact = parse_costs(model, sized).rates.impact_coef_bps
     # The first session knows no size yet and pays as a thin name.
     assert (np.unique(impact[0]).tolist(), np.unique(impact[1:]).tolist()) == ([60.0], [10.0])
+
+
+@pytest.mark.parametrize("costs", [None, "base"])
+def test_what_are_no_costs_is_refused_by_name(panel, costs):
+    with pytest.raises(ConfigError, match="costs: wanted a CostProfile or a CostModel"):
+        parse_costs(costs, panel)

@@ -61,6 +61,19 @@ def test_parts_equal_a_ledger_in_plain_python(run) -> None:
     assert found.orders.loc[row.Index, "shortfall"] == pytest.approx(paper - real, rel=1e-9)
 
 
+@pytest.mark.parametrize("reason", ["delisting", "halt_limit"])
+def test_what_nobody_ordered_is_no_order(run, reason) -> None:
+    result, closes = run
+    orders = result.orders.astype({"reason": "str"})
+    mine = orders.index[orders["reason"] == "rebalance"][::7]
+    settled = orders.copy()
+    settled.loc[mine, "reason"] = reason
+    found = trading_costs(settled, result.daily, closes=closes)
+    rest = trading_costs(orders.drop(mine), result.daily, closes=closes)
+    pd.testing.assert_frame_equal(found.orders, rest.orders)
+    pd.testing.assert_frame_equal(found.table, rest.table)
+
+
 def test_what_was_charged_is_the_gap_between_gross_and_net(run) -> None:
     result, closes = run
     found = trading_costs(result.orders, result.daily, closes=closes)

@@ -46,7 +46,7 @@ class TestParse:
         refused("horizon: ten\n", "horizon", "valid integer", "'ten'", "docstring of Plan")
 
     def test_missing_key(self):
-        refused("legs: []\n", "horizon", "Field required")
+        refused("legs: []\n", "horizon", "wanted a value, got none")
 
     def test_repeated_key_is_refused_with_its_line(self):
         refused("horizon: 10\nhorizon: 20\n", "'horizon' occurs twice (line 2)")
@@ -119,4 +119,21 @@ class TestCatalog:
         for path in files:
             with pytest.raises(ConfigError) as caught:
                 parse_spec(path.read_text(encoding="utf-8"), FrozenConfig, where=path.name)
-            assert "Extra inputs are not permitted" in str(caught.value), path.name
+            assert "wanted a key that exists" in str(caught.value), path.name
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("horizon: [unclosed\n", "line 2, column 1"),
+        ("legs: []\n", "plans/mine.yaml: horizon: wanted a value, got none"),
+        ("horizon: 1.5\n", "horizon: wanted a valid integer"),
+        ("horizn: 3\nhorizon: 3\n", "horizn: wanted a key that exists, got 3. Did you mean"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_in_one_line(text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_spec(text, Plan, where="plans/mine.yaml")
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "unicode string" not in str(caught.value)

@@ -128,6 +128,11 @@ def test_fills_on_the_deciding_bar_are_marked_and_never_judged(cli, folder, way)
         (("--rules", "plane"), "plain"),
         (("--costs", "us_segment"), "us_segments"),
         (("--sweep", "average_crosses", "--variant", "1"), "averages"),
+        (("--walk-forward",), "--sweep NAME without --variant"),
+        (("--sweep", "average_crosses", "--walk-forward"), "averages in an account per asset"),
+        (("--sweep", "mini", "--set", "walk_forward.choose_by=mean"), "walk_forward"),
+        (("--sweep", "mini", "--walk-forward", "--set", "walk_forward.split.tst=3"), "test_sess"),
+        (("--sweep", "mini", "--walk-forward", "--set", "walk_forward.choose_by=x"), "choose_by"),
         (("--capital", "0"), "greater than 0"),
         (("--sweep", "mini", "--set", "rules.name=plain"), "no rules beside a sweep"),
     ],
@@ -158,6 +163,32 @@ def test_a_sweep_is_counted_shown_and_traded(cli, folder):
     assert "neighbours keep" in told
 
 
+@pytest.mark.feature("T-13")
+def test_a_sweep_is_walked_forward_from_its_stored_returns(cli, folder):
+    before = cli.call(["qe", "ledger", "--json"], folder).ok().json["metrics"]
+    split = ("min_train_sessions=60", "test_sessions=30")
+    flags = [f"--set=walk_forward.split.{text}" for text in split]
+    args = ["qe", "sweep", "mini", "--walk-forward", "--jobs", "1", *flags]
+    metrics = cli.call([*args, "--json"], folder).ok().json["metrics"]
+    after = cli.call(["qe", "ledger", "--json"], folder).ok().json["metrics"]
+    # Six variants, each once, and the rule that chose among them.
+    assert after["n_trials_research"] == before["n_trials_research"] + 7
+    folds = pd.read_csv(folder / "results" / "sweep_mini_walk_folds.csv")
+    chained = pd.read_csv(folder / "results" / "sweep_mini_walk_chained.csv")
+    assert (len(folds), len(chained)) == (metrics["wf_n_folds"], metrics["wf_n_sessions"])
+    assert folds["n_train"].iloc[0] == 60
+    assert (folds["test_first"] > folds["train_last"]).all()
+    assert folds["chosen"].isin(range(6)).all()
+    assert metrics["wf_out_of_sample_mean"] == pytest.approx(chained["ret"].mean(), rel=1e-9)
+    assert metrics["wf_gap"] == pytest.approx(
+        folds["train_mean"].mean() - chained["ret"].mean(), rel=1e-9
+    )
+    assert metrics["wf_sharpe_ci_low"] < metrics["wf_sharpe"] < metrics["wf_sharpe_ci_high"]
+    told = cli.call([*args, "--resume"], folder).ok().stdout
+    assert "net Sharpe ratio of the choice" in told
+    assert cli.call(["qe", "ledger", "--json"], folder).ok().json["metrics"] == after
+
+
 @pytest.mark.slow
 @pytest.mark.feature("T-13")
 def test_averages_are_swept_in_accounts_of_one_unit(cli, folder):
@@ -174,8 +205,9 @@ def test_averages_are_swept_in_accounts_of_one_unit(cli, folder):
 def test_rules_and_sweeps_are_replayed_from_raw_data(cli, folder):
     rules = ("--rules", "risk_managed", "--set", "rules.unit=score", "--min-predicted", "0.5")
     made = backtest(cli, folder, *rules, "--min-confidence", "0", "--json").ok().json
-    swept = cli.call(["qe", "sweep", "luck", "--json", "--jobs", "1"], folder).ok().json
-    for found, kind in ((made, "trades"), (swept, "sweep")):
+    walk = ("--walk-forward", "--set", "walk_forward.split.min_train_sessions=60")
+    swept = cli.call(["qe", "sweep", "luck", *walk, "--json", "--jobs", "1"], folder).ok().json
+    for found, kind in ((made, "trades"), (swept, "sweep"), (swept, "sweep_walk_forward")):
         (ref,) = [item for item in found["artifacts"] if item["kind"] == kind]
         done = cli.call(["qe", "replay", f"{kind}/{ref['id']}", "--jobs", "1"], folder).ok()
         assert "same bytes" in done.stdout

@@ -27,6 +27,8 @@ from quant_engine.execution.cost_model import (
     SegmentTable,
     SpreadEstimate,
     cost_rates,
+    costs_id,
+    decision_rates,
 )
 from quant_engine.stats.spread_estimates import abdi_ranaldo_spread, corwin_schultz_spread
 
@@ -148,6 +150,32 @@ def test_rates_of_a_session_know_only_its_gap_and_quote():
         after = cost_rates(Panel(panel.time, panel.asset_ids, fields), FULL)
         for left, right in zip(before, after, strict=True):
             assert np.array_equal(left[: cut + 1], right[: cut + 1])
+
+
+@pytest.mark.leakage
+def test_a_decision_knows_the_rates_of_the_next_fill_but_its_gap_and_quote():
+    panel = market(4, quoted=False)
+    calm = CostConditions(sigma_sessions=6, unknown_stress=1.2, gap_weight=0.0)
+    model = FULL.model_copy(update={"conditions": calm})
+    decided, filled = decision_rates(panel, model), cost_rates(panel, model)
+    for left, right in zip(decided, filled, strict=True):
+        np.testing.assert_array_equal(left[:-1], right[1:])
+    panel = market(4)
+    quoted, whole = panel.field("half_spread_frac"), decision_rates(panel, FULL)
+    known = np.isfinite(quoted)
+    shocked = whole.participation_cap_frac == FULL.shock.participation_cap_frac
+    np.testing.assert_allclose(
+        whole.half_spread_frac[known], (1.5 * quoted * np.where(shocked, 2.0, 1.0))[known]
+    )
+    for cut in (8, 30, 45):
+        part = decision_rates(panel.rows(0, cut), FULL)
+        for left, right in zip(part, whole, strict=True):
+            np.testing.assert_array_equal(left, right[:cut])
+
+
+def test_profiles_and_models_are_named_by_what_they_assume():
+    assert costs_id(PROFILE) == PROFILE.profile_id()
+    assert costs_id(FULL) == FULL.model_id() != costs_id(PROFILE)
 
 
 def test_market_cap_segments_need_their_measure():

@@ -7,7 +7,8 @@ import pytest
 
 from quant_engine.core.errors import ConfigError
 from quant_engine.core.panel import Panel, TimeAxis
-from quant_engine.execution import CostProfile, round_trip_costs
+from quant_engine.execution import CostProfile, round_trip_costs, trailing_adv
+from quant_engine.execution.cost_model import CostModel, CostSegment, SegmentTable
 
 BASE = CostProfile(name="base")
 
@@ -43,6 +44,40 @@ def test_costs_are_twice_those_of_one_fill(panel, profile):
             impact = 25e-4 * stress * np.sqrt(20_000.0 / adv) if stress else 0.0
             wanted = 2 * (stress * (1e-4 + half) + impact)
             np.testing.assert_allclose(got[t, j], wanted, rtol=1e-10)
+
+
+@pytest.mark.feature("Q-35")
+def test_a_model_that_varies_nothing_costs_what_its_profile_does(panel):
+    for profile in (BASE, BASE.stressed(2.0), BASE.stressed(0.0)):
+        model = CostModel(name="plain", profile=profile)
+        np.testing.assert_allclose(
+            round_trip_costs(panel, model, order_value=20_000.0),
+            round_trip_costs(panel, profile, order_value=20_000.0),
+            rtol=1e-12,
+        )
+
+
+@pytest.mark.feature("Q-35", "B-18")
+def test_a_model_charges_the_segment_that_the_decision_knows(panel):
+    table = SegmentTable(
+        by="adv",
+        segments=(
+            CostSegment(name="thin", below_usd=2e7, impact_coef_bps=80.0, half_spread_bps=9.0),
+            CostSegment(name="deep", impact_coef_bps=0.0, half_spread_bps=2.0),
+        ),
+        unknown="deep",
+    )
+    profile = BASE.model_copy(update={"use_panel_spread": False})
+    model = CostModel(name="two", profile=profile, segments=table)
+    got = round_trip_costs(panel, model, order_value=20_000.0)
+    adv = trailing_adv(panel.field("close"), panel.field("volume"))
+    assert 0.1 < np.mean(adv[5:] < 2e7) < 0.9
+    for t, j in np.ndindex(panel.shape):
+        # Where nothing but the volume-free segment applies, an unknown volume costs nothing more.
+        wanted = 2 * (1e-4 + 2e-4)
+        if adv[t, j] < 2e7:
+            wanted = 2 * (1e-4 + 9e-4 + 80e-4 * np.sqrt(20_000.0 / adv[t, j]))
+        np.testing.assert_allclose(got[t, j], wanted, rtol=1e-10)
 
 
 @pytest.mark.feature("Q-35")

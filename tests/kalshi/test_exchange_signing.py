@@ -42,6 +42,37 @@ def test_the_exchange_accepts_both_kinds_of_key(keys, name, form):
     assert check(keys, {}) == "authentication_required"
 
 
+@pytest.mark.parametrize("name", ["rsa", "ed"])
+def test_the_query_is_never_signed(keys, name):
+    signer = keys.signer(name)
+    plain = signing.signing_text(NOW_MS, "GET", PATH)
+    assert signing.signing_text(NOW_MS, "get", PATH + "?limit=5&cursor=a%2Fb") == plain
+    with_query = base64.b64encode(signer.sign(plain + b"?limit=5")).decode()
+    headers = signer.headers("GET", PATH, timestamp_ms=NOW_MS)
+    headers["KALSHI-ACCESS-SIGNATURE"] = with_query
+    assert check(keys, headers, target=PATH + "?limit=5") == "incorrect_signature"
+
+
+@pytest.mark.parametrize("name", ["rsa", "ed"])
+def test_no_altered_byte_verifies(keys, name):
+    """Against the public key itself: text and signature, one bit each."""
+    signer = keys.signer(name)
+    text = signing.signing_text(NOW_MS, "GET", PATH)
+    signature = signer.sign(text)
+    digest = hashes.SHA256()
+    more = () if name == "ed" else (padding.PSS(padding.MGF1(digest), 32), digest)
+    public = getattr(keys, name).public_key()
+    public.verify(signature, text, *more)
+    for i in range(len(text)):
+        other = text[:i] + bytes([text[i] ^ 1]) + text[i + 1 :]
+        with pytest.raises(InvalidSignature):
+            public.verify(signature, other, *more)
+    for i in range(len(signature)):
+        other = signature[:i] + bytes([signature[i] ^ 1]) + signature[i + 1 :]
+        with pytest.raises(InvalidSignature):
+            public.verify(other, text, *more)
+
+
 def test_known_answer_ed25519():
     """RFC 8032, section 7.1, test 1: the empty message."""
     key = ed25519.Ed25519PrivateKey.from_private_bytes(

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quant_engine.core.errors import ConfigError
 from quant_engine.kalshi.exchange.book import OrderBook
@@ -208,6 +210,53 @@ def test_unknown_messages_and_fields_are_counted(stream):
     assert {note.field for note in drift.notes()} == {"surprise", "colour"}
     assert known(stream) == {"A", "B"}
     assert stream.positions() == {7: 4}
+
+
+def test_an_unknown_field_of_a_change_is_counted_and_the_change_applies(stream):
+    drift = stream._drift
+    odd = json.loads(change(3)) | {"colour": "red"}
+    odd["msg"] |= {"shape": 1, "ts_ms": 5, "client_order_id": "x"}
+    for seq in (3, 4):
+        assert stream.feed(json.dumps(odd | {"seq": seq}), received_us=30) is stream.books["A"]
+    assert stream.books["A"].yes == {4000: 700}
+    assert [(note.model, note.field, note.count) for note in drift.notes()] == [
+        ("orderbook_delta", "shape", 2), ("websocket", "colour", 2),
+    ]  # fmt: skip
+    stream.feed(json.dumps({"type": "ok", "sid": 7, "seq": 5, "hue": 1}), received_us=31)
+    assert ("websocket", "hue") in {(note.model, note.field) for note in drift.notes()}
+    assert known(stream) == {"A", "B"}
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=5,
+)
+KINDS = ("orderbook_delta", "orderbook_snapshot", "trade", "ok", "error", "subscribed", "ticker")
+
+
+@given(
+    kind=st.sampled_from(KINDS) | ANYTHING,
+    envelope=st.dictionaries(st.sampled_from(["sid", "seq", "id", "msg", "x"]), ANYTHING),
+    msg=st.dictionaries(
+        st.sampled_from(
+            "market_ticker side price_dollars delta_fp yes_dollars_fp code sid".split()
+        ),
+        ANYTHING | st.sampled_from(["A", "yes", "0.40", "1.00", 7, 25]),
+    ),
+    seq=st.sampled_from([3, 4, None, 3.0, "3", True]),
+)
+@settings(max_examples=300, deadline=None)
+def test_no_frame_of_any_shape_stops_the_stream(kind, envelope, msg, seq):
+    made = BookStream(DriftLog())
+    made.feed(snapshot(1, yes_dollars_fp=[["0.40", "5.00"]]), received_us=0)
+    made.feed(snapshot(2, "B"), received_us=1)
+    odd = {"type": kind, "sid": 7, "seq": seq, "msg": msg} | envelope
+    made.feed(json.dumps(odd), received_us=2)
+    # Whatever it was: the books are known and whole numbers, or a gap says why they are not.
+    for ticker, book in made.books.items():
+        assert book.is_known != (ticker in made.open_gaps())
+        assert all(type(v) is int and v > 0 for side in (book.yes, book.no) for v in side.values())
 
 
 def test_prints_come_through(stream):

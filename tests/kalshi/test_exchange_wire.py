@@ -4,9 +4,11 @@ import re
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from quant_engine.core.errors import SchemaMismatchError
-from quant_engine.kalshi.exchange import wire
+from quant_engine.kalshi.exchange import stream, wire
 from quant_engine.kalshi.exchange.drift import DriftKind, DriftLog
 from quant_engine.kalshi.exchange.records import Ohlc
 from quant_engine.kalshi.exchange.replay import read_event_file, read_trades_file
@@ -115,17 +117,75 @@ def test_half_a_book_is_no_book(bad):
         wire.read_book("A", bad, DriftLog())
 
 
-@pytest.mark.parametrize("schema", ["Market", "EventData", "Series", "Trade"])
-def test_the_pinned_specification_holds_no_surprise(shared_data, schema):
-    path = shared_data / "kalshi" / "spec" / "specs" / "openapi.yaml"
-    text = path.read_text(encoding="utf-8")
-    block = re.search(rf"^    {schema}:\n(?:(?:      .*)?\n)+", text, re.MULTILINE).group()
-    names = set(yaml.safe_load(block)[schema]["properties"])
-    table = {
-        "Market": wire._MARKET, "EventData": wire._EVENT, "Series": wire._SERIES,
-        "Trade": wire._TRADE,
-    }[schema]  # fmt: skip
-    assert names - table.known == set()
+def in_spec(shared_data, name, *schemas):
+    """Names of the properties of one schema of the pinned documents, and of those inside it."""
+    text = (shared_data / "kalshi" / "spec" / name).read_text(encoding="utf-8")
+    block = re.search(rf"^    {schemas[0]}:\n(?:(?:      .*)?\n)+", text, re.MULTILINE).group()
+    found = yaml.safe_load(block)[schemas[0]]
+    for inside in schemas[1:]:
+        found = found["properties"][inside]
+    return set(found["properties"])
+
+
+@pytest.mark.parametrize(
+    ("schema", "known"),
+    [
+        ("Market", wire._MARKET.known),
+        ("EventData", wire._EVENT.known),
+        ("Series", wire._SERIES.known),
+        ("Trade", wire._TRADE.known),
+        ("MarketCandlestick", wire._CANDLE.known),
+        ("MarketCandlestickHistorical", wire._CANDLE.known),
+        ("BidAskDistribution", wire._OHLC.known),
+        ("PriceDistribution", wire._OHLC.known),
+        ("PriceDistributionHistorical", wire._OHLC.known),
+        ("OrderbookCountFp", wire._BOOK_KNOWN),
+    ],
+)
+def test_the_pinned_specification_holds_no_surprise(shared_data, schema, known):
+    assert in_spec(shared_data, "specs/openapi.yaml", schema) - known == set()
+
+
+@pytest.mark.parametrize(
+    ("schema", "known"),
+    [
+        ("orderbookDeltaPayload", stream._CHANGE_FIELDS),
+        ("orderbookSnapshotPayload", wire._BOOK_KNOWN),
+        ("tradePayload", wire._TRADE.known),
+    ],
+)
+def test_the_pinned_websocket_specification_holds_no_surprise(shared_data, schema, known):
+    assert in_spec(shared_data, "asyncapi.yaml", schema) <= stream._ENVELOPE_FIELDS
+    assert in_spec(shared_data, "asyncapi.yaml", schema, "msg") - known == set()
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=6,
+)
+READERS = {
+    "ticker": (wire.read_market, wire._MARKET),
+    "event_ticker": (wire.read_event, wire._EVENT),
+    "trade_id": (wire.read_trade, wire._TRADE),
+    "end_period_ts": (wire.read_candle, wire._CANDLE),
+}
+
+
+@pytest.mark.parametrize("key", READERS)
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_no_field_of_any_type_stops_a_reader(key, data):
+    """Every unknown name is counted, and every known one is read or counted as unreadable."""
+    read, table = READERS[key]
+    names = st.sampled_from(sorted(table.known - {key})) | st.text(max_size=6)
+    record = data.draw(st.dictionaries(names, ANYTHING, max_size=6))
+    record[key] = 60 if key == "end_period_ts" else "A"
+    drift = DriftLog()
+    got = read(record, drift)
+    assert got.raw is record
+    unknown = {note.field for note in drift.notes() if note.kind == DriftKind.UNKNOWN_FIELD}
+    assert set(record) - table.known <= unknown
 
 
 def test_a_real_archive_of_the_cents_schema(shared_data):

@@ -13,7 +13,9 @@ from quant_engine.core.errors import (
     LookAheadError,
     SchemaMismatchError,
 )
+from quant_engine.core.executor import ProcessExecutor
 from quant_engine.kalshi import events, panel_store
+from quant_engine.kalshi import panel as panel_module
 from quant_engine.kalshi.audit import POISONS, audit_views, view_hash
 from quant_engine.kalshi.events import (
     LookConfig,
@@ -215,6 +217,16 @@ def test_the_frame_is_what_its_columns_say(panel):
         assert legs["probability"].sum() == pytest.approx(1.0)
         np.testing.assert_allclose(legs["raw_probability"].sum(), 1.0)
     pd.testing.assert_frame_equal(panel.values, cells[list(FEW.names)])
+
+
+@pytest.mark.slow
+def test_ladders_fitted_in_processes_are_the_same_bits(inputs, panel, monkeypatch):
+    monkeypatch.setattr(panel_module, "EVENTS_PER_BATCH", 3)
+    again = event_panel(inputs, config(), executor=ProcessExecutor(2))
+    assert again.content_hash() == panel.content_hash()
+    assert list(again.distributions) == list(panel.distributions)
+    for key, one in panel.distributions.items():
+        assert again.distributions[key].pmf.tobytes() == one.pmf.tobytes()
 
 
 def test_the_same_inputs_give_the_same_panel(inputs, panel, store):

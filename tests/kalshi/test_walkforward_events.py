@@ -19,6 +19,7 @@ from quant_engine.core.errors import (
     MissingFieldError,
     SchemaMismatchError,
 )
+from quant_engine.core.executor import ProcessExecutor
 from quant_engine.core.trials import MemoryTrialSink
 from quant_engine.kalshi.boosting import BoostedTrees, BoostingConfig, fit_boosted_trees
 from quant_engine.kalshi.event_frames import EventFrames, cell_arrays, frames_digest
@@ -236,6 +237,34 @@ def test_every_member_is_counted_once(frames, forecasts):
     assert {t.data_id for t in sink.trials.values()} == {frames_digest(frames)}
     pd.testing.assert_frame_equal(again.cells, forecasts.cells)
     assert forecasts.n_clusters == forecasts.looks["cluster_id"].nunique() == 79
+
+
+@pytest.mark.slow
+def test_folds_in_processes_give_the_same_bits(frames, forecasts):
+    again = walk_forward_events(
+        frames, CONFIG, trials=MemoryTrialSink(), family="k", executor=ProcessExecutor(2)
+    )
+    for member in MEMBERS:
+        assert (
+            again.cells[member].to_numpy().tobytes() == forecasts.cells[member].to_numpy().tobytes()
+        )
+    pd.testing.assert_frame_equal(again.looks, forecasts.looks)
+    assert (again.mix_weights, again.split_id) == (forecasts.mix_weights, forecasts.split_id)
+
+
+def test_a_fold_is_what_its_members_say(frames, forecasts):
+    """The one loop of folds against members that are fitted and asked by hand."""
+    cells = cell_arrays(frames)
+    hit = cells.outcome(frames.labels["happened"].to_numpy())
+    split = next(iter(forecasts.plan))
+    fitted = fit_members(cells, hit, split.train, inner=None, config=CONFIG.models)
+    made = fitted.forecast(cells, split.test)
+    here = forecasts.cells.iloc[: len(cells.cells_of(split.test))]
+    for member in ("market", "recalibrated", "boosted"):
+        np.testing.assert_array_equal(here[member], made[member])
+    weight = forecasts.mix_weights[0]
+    mixed = weight * made["boosted"] + (1 - weight) * made["market"]
+    np.testing.assert_allclose(here["shrunk"], mixed, rtol=1e-12)
 
 
 def test_too_few_clusters_are_an_error():

@@ -18,6 +18,7 @@ from quant_engine.reports.event_page import render_event_page
 from quant_engine.reports.figures.event_scores import interval_figure, longshot_figure
 from quant_engine.reports.figures.events import distribution_figure, leg_names, moment_text
 from quant_engine.reports.panels.event_scores import fold_gains
+from quant_engine.reports.panels.event_verdict import checklist_panels
 from quant_engine.reports.theme import DARK, LIGHT
 
 pytestmark = pytest.mark.feature("Q-45")
@@ -154,6 +155,41 @@ def test_nothing_found_is_said_and_is_not_absence(data, parse):
     reasons = {one.get("data-reason"): one.text for one in page.all(having="data-reason")}
     assert reasons["ladder"] == "No ladder passed every gate."
     assert reasons["event-equity"] == "No order was filled."
+
+
+def test_prices_without_sizes_are_told_apart_from_having_found_nothing(data, parse):
+    legs = data.tables["distributions", "legs"].assign(bid_contracts=0.0, ask_contracts=0.0)
+    tables = {
+        **data.tables,
+        ("distributions", "legs"): legs.assign(band_low=np.nan, band_high=np.nan),
+        ("report", "arbitrage"): fake.empty("report", "arbitrage"),
+        ("trades", "strategies"): data.tables["trades", "strategies"].assign(n_fills=0),
+    }
+    html = render_event_page(replace(data, tables=tables))
+    page = parse(html)
+    reasons = {one.get("data-reason"): one.text for one in page.all(having="data-reason")}
+    assert "show no size" in reasons["arbitrage"]
+    assert "against displayed sizes" in reasons["event-equity"]
+    assert "contradict each other here" in html
+    assert "contradict each other here" not in render_event_page(data)
+
+
+def test_every_verdict_says_what_stopped_it(data):
+    def told(**changed):
+        tables = data.tables | {("report", name): frame for name, frame in changed.items()}
+        return "".join(str(one) for one in checklist_panels(replace(data, tables=tables)))
+
+    rules, verdicts = data.tables["report", "checklist"], data.tables["report", "verdicts"]
+    strategy = verdicts["strategy"].iloc[0]
+    hard = rules[(rules["strategy"] == strategy) & (rules["severity"] == "hard")]
+    broken = hard.loc[hard["status"] != "pass", "rule"].tolist()
+    named = "; ".join(rule.replace(" >=", "").replace(" <=", "") for rule in broken) or "nothing"
+    assert f">{named}</td>" in told()
+    assert "a; b" in told(verdicts=verdicts.assign(blocks="a;b"))
+    unjudged = told(
+        verdicts=verdicts.assign(blocks=""), checklist=fake.empty("report", "checklist")
+    )
+    assert "not judged" in unjudged
 
 
 def test_leaks_and_disabled_gates_stand_at_the_top(data, parse):

@@ -15,10 +15,10 @@ from quant_engine.artifacts.manifest import ArtifactRef
 from quant_engine.core.errors import ConfigError
 from quant_engine.workflows.advanced import selection_figures
 from quant_engine.workflows.backtest import BacktestRequest, run_backtest
+from quant_engine.workflows.competition import Competition
 from quant_engine.workflows.config import resolve_train_config
 from quant_engine.workflows.context import Workspace, moved_workspace
 from quant_engine.workflows.data import Location
-from quant_engine.workflows.evidence import Competition
 from quant_engine.workflows.replay import replay
 from quant_engine.workflows.run_registry import RunRegistry
 from quant_engine.workflows.train import train
@@ -188,9 +188,31 @@ def test_a_strategy_that_stood_still_leaves_the_rest_of_the_suite() -> None:
     idle = competition(3, 0.0)
     idle.returns[:400, 2] = 0.0
     values, notes = selected(idle, 3, 1e-3)
-    assert "pbo" not in values
-    assert "constant" in notes["pbo"]
-    assert "dsr_p_value" in values
+    rest = competition(3, 0.0)
+    alone = Competition(rest.refs[:2], rest.sessions, rest.returns[:, :2], rest.is_live[:, :2], ())
+    assert values["pbo"] == selected(alone, 3, 1e-3)[0]["pbo"]
+    assert notes["pbo"].startswith("2 books compared")
+    assert "left out: 1 that never or hardly ever traded" in notes["pbo"]
+    assert set(values) == {"dsr_p_value", "pbo", "spa_p_value"}
+
+
+@pytest.mark.parametrize("level", [0.0, 1e-5])
+def test_a_strategy_that_never_moved_is_left_out_of_every_comparison(level: float) -> None:
+    still = competition(4, 0.0)
+    still.returns[:, 2] = level
+    values, notes = selected(still, 4, 1e-3)
+    kept = [0, 1, 3]
+    rest = Competition(
+        tuple(still.refs[k] for k in kept),
+        still.sessions,
+        still.returns[:, kept],
+        still.is_live[:, kept],
+        (),
+        idle=(str(still.refs[2]),),
+    )
+    assert (values, notes) == selected(rest, 4, 1e-3)
+    for name in ("pbo", "spa_p_value"):
+        assert "left out: 1 that never or hardly ever traded" in notes[name]
 
 
 def test_selection_tells_an_edge_from_luck() -> None:

@@ -110,10 +110,11 @@ def test_a_small_season_ends_with_too_little_observed(place, capsys):
 @pytest.mark.slow
 def test_a_second_run_from_nothing_has_the_same_bytes(place, capsys, monkeypatch):
     found = []
-    for name in ("one", "two"):
+    # The second one fits its ladders in two processes.
+    for name, flags in (("one", ()), ("two", ("--executor", "process", "--jobs", "2"))):
         (place / name).mkdir()
         monkeypatch.chdir(place / name)
-        run(capsys, "all", *SMALL)
+        run(capsys, "all", *SMALL, *flags)
         found.append(files_of(place / name))
     assert found[0] == found[1]
     # The same command with --resume reuses what stands there.
@@ -167,6 +168,9 @@ def test_interrupted_it_ends_with_130_and_a_hint(place):
     "error",
     [
         duckdb.IOException("Could not write: No space left on device"),
+        duckdb.TransactionException(
+            "Failed to commit: Could not write file: No space left on device"
+        ),
         OSError(errno.ENOSPC, "No space"),
     ],
 )
@@ -191,6 +195,14 @@ def test_a_full_disk_stops_with_a_sentence_and_loses_nothing(place, capsys, monk
         assert db.execute("SELECT count(DISTINCT market_id) FROM market_result").fetchone()[0] > 10
 
 
+def test_a_file_where_the_store_should_be_is_told(place, capsys):
+    (place / "taken").touch()
+    code, told = run(capsys, "sync", *SMALL, "--data", str(place / "taken"))
+    assert code == StoreError.exit_code
+    assert "a folder" in told["error"]["message"]
+    assert "--results" not in told["error"]["hint"]
+
+
 @pytest.mark.parametrize(
     ("argv", "word"),
     [
@@ -203,6 +215,8 @@ def test_a_full_disk_stops_with_a_sentence_and_loses_nothing(place, capsys, monk
         (["--since", "2026-02-02", "--until", "2026-02-01"], "--since"),
         (["--set", "walks.test_clusters=1"], "walk"),
         (["--set", "later_s=-1"], "later_s"),
+        (["--set", "walk.foo=1"], "walk.foo:"),
+        (["--set", "walk.test_clusters=many"], "walk.test_clusters:"),
         (["record", "--minutes", "0"], "--minutes"),
     ],
 )

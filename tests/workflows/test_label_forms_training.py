@@ -10,6 +10,7 @@ from quant_engine.artifacts.kinds.backtest import TRADES, VALIDATION
 from quant_engine.artifacts.kinds.panel import LABEL_PANEL, PANEL
 from quant_engine.artifacts.kinds.training import OOS, TRAINING_REPORT
 from quant_engine.cli.train import LABELS
+from quant_engine.core.errors import ConfigError
 from quant_engine.execution.contract import ExecutionContract
 from quant_engine.execution.costs import CostProfile
 from quant_engine.features.barriers import PRICE_TYPES
@@ -18,7 +19,7 @@ from quant_engine.stats.splits import walk_forward
 from quant_engine.workflows.backtest import BacktestRequest, run_backtest
 from quant_engine.workflows.config import TrainConfig
 from quant_engine.workflows.data import load_data
-from quant_engine.workflows.labels import cost_profile, run_betas, run_labels
+from quant_engine.workflows.labels import label_costs, run_betas, run_labels
 from quant_engine.workflows.predict import PredictRequest, predict
 from quant_engine.workflows.run_registry import RunRegistry
 from quant_engine.workflows.train import train, wide
@@ -46,7 +47,7 @@ def made(workspace_at, fast_config, location):
         config = fast_config(target=form, **changes)
         workspace = workspace_at()
         data = load_data(workspace, config.data, location)
-        costs = cost_profile(workspace.catalog, config)
+        costs = label_costs(workspace.catalog, config)
         return data, config, run_labels(data, config, costs, beta=run_betas(data, config))
 
     return make
@@ -243,6 +244,27 @@ def test_a_backtest_is_told_which_promise_it_breaks(trained, form, costs, broken
     row = checks.set_index("check").loc["execution contract of the labels kept"]
     assert row["verdict"] == ("fail" if broken else "pass")
     assert broken in row["reason"]
+
+
+def test_costs_of_labels_that_nobody_knows_are_refused_by_their_setting(specs, fast_config):
+    config = fast_config(target="cost_aware", forms={"cost_profile": "us_condition"})
+    with pytest.raises(ConfigError, match=r"forms\.cost_profile: .*'us_condition'.*us_conditions"):
+        label_costs(specs, config)
+
+
+@pytest.mark.slow
+@pytest.mark.feature("Q-47", "B-18")
+def test_labels_net_of_a_cost_model_are_kept_by_that_model_alone(trained):
+    forms = {"beta_sessions": 40, "beta_min_sessions": 20, "cost_profile": "us_conditions"}
+    workspace, run = trained(target="cost_aware", forms=forms)
+    plan = workspace.store.read(TRAINING_REPORT, run.artifacts["report"]).documents["plan"]
+    assert plan["label"]["costs"]["name"] == "us_conditions"
+    for costs, verdict in (("us_conditions", "pass"), ("base", "fail")):
+        run_backtest(workspace, BacktestRequest(run_id=run.run_id), {"costs": costs})
+        done = RunRegistry(workspace).newest("backtest")
+        checks = workspace.store.read(VALIDATION, done.artifacts["validation"]).tables["checks"]
+        row = checks.set_index("check").loc["execution contract of the labels kept"]
+        assert row["verdict"] == verdict
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What a sweep of a strategy's settings leaves behind: a table of variants, and their returns."""
+"""What a sweep of a strategy's settings leaves behind: variants, returns, walk-forward."""
 
 from __future__ import annotations
 
@@ -57,3 +57,36 @@ SWEEP = BundleKind(
     open_tables=("variants",),
 )
 """Every variant with its settings on the grid, and what is said of the best one."""
+
+SWEEP_WALK = BundleKind(
+    name="sweep_walk_forward",
+    schema_version=1,
+    packages=_SWEPT,
+    tables={
+        "folds": {
+            "fold": Column("int", "from 1"),
+            "train_first": Column("session", "first session that decided the choice"),
+            "train_last": Column("session", "last of them"),
+            "test_first": Column("session", "first unseen session"),
+            "test_last": Column("session", "last of them"),
+            "n_train": Column("int", "train sessions"),
+            "n_test": Column("int", "unseen sessions"),
+            "chosen": Column("int", "variant that was best in sample; -1 = none had moved"),
+            "train_mean": Column("float", "its mean net return per train session, fraction"),
+            "train_ratio": Column("float", "its mean over standard deviation per train session"),
+            "test_mean": Column("float", "the same mean out of sample"),
+            "test_ratio": Column("float", "the same ratio out of sample"),
+            "rank": Column("float", "its rank out of sample, 1 = best"),
+            "n_ranked": Column("int", "variants with a rank"),
+            "median_test_mean": Column("float", "mean out of sample of the median variant"),
+        },
+        "chained": {
+            "session": Column("session", "unseen session"),
+            "ret": Column("float", "net return of the choice, hedged for beta, fraction"),
+            "fold": Column("int", "fold that held it"),
+            "variant": Column("int", "variant that was held; -1 = none"),
+        },
+    },
+    documents=("settings", "summary"),
+)
+"""The best variant so far, traded next: every choice, and the unseen sessions one after another."""

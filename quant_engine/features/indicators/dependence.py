@@ -42,6 +42,7 @@ from quant_engine.features.indicators.pieces import (
     rows_of,
     run_lengths,
 )
+from quant_engine.stats.mean_correlation import mean_pairwise_correlation
 
 __all__: list[str] = []
 
@@ -93,19 +94,6 @@ def _inner_products(vectors: FloatMatrix) -> FloatMatrix:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _mean_correlation(z: FloatMatrix) -> float:
-    # The sum of all correlations is the squared length of the sum of the standardised assets.
-    n, window = z.shape
-    length = 0.0
-    for i in range(window):
-        total = 0.0
-        for j in range(n):
-            total += z[j, i]
-        length += total * total
-    return (length - n) / (n * (n - 1.0))
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
 def _eigen_figures(values: FloatVector, rank: int) -> tuple[float, float, float]:
     # Ascending eigenvalues; those beyond the rank are rounding.
     positive = np.maximum(values[values.size - rank :], 0.0)
@@ -137,7 +125,8 @@ def _compute(
         z = _in_canonical_order(z)
         products = _inner_products(z if len(z) >= window else np.ascontiguousarray(z.T))
         summary = _eigen_figures(np.linalg.eigvalsh(products), min(len(z), window - 1))
-        for page, value in zip(out, (*summary, _mean_correlation(z)), strict=True):
+        together = mean_pairwise_correlation(np.ascontiguousarray(z.T))
+        for page, value in zip(out, (*summary, together), strict=True):
             page[t, member[t]] = value
 
 

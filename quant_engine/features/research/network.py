@@ -30,6 +30,7 @@ from quant_engine.features.functions import (
 )
 from quant_engine.features.research.moments import IntArray
 from quant_engine.features.research.peers import in_canonical_order, nearest, unit_windows
+from quant_engine.stats.mean_correlation import mean_correlations
 
 __all__ = ["MIN_ASSETS", "NETWORK", "PEER_CORRELATION"]
 
@@ -109,21 +110,6 @@ NETWORK = add_function(
 """``NetMomentum(value, returns, window, neighbours)``: a feature carried over the graph."""
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def _mean_correlations(unit: FloatMatrix, result: FloatVector) -> None:
-    # The sum of an asset's correlations is the product of its window with the sum of all.
-    window, count = unit.shape
-    result[:] = 0.0
-    for i in range(window):
-        row, total = unit[i], 0.0
-        for k in range(count):
-            total += row[k]
-        for k in range(count):
-            result[k] += row[k] * (total - row[k])
-    for k in range(count):
-        result[k] /= count - 1.0
-
-
 def _peer_correlation(
     series: tuple[FloatMatrix, ...], numbers: Numbers, out: Pages, member: BoolMatrix
 ) -> None:
@@ -135,7 +121,7 @@ def _peer_correlation(
         )
         if len(places) >= MIN_ASSETS:
             means = np.empty(len(places))
-            _mean_correlations(unit, means)
+            mean_correlations(unit, means)
             out[0, t, places] = means
 
 

@@ -40,11 +40,21 @@ _RESYNC_AFTER_US = 2_000_000
 # So many late messages in a row are not late: the exchange has begun to count anew.
 _RESTARTED_AFTER = 64
 _MEMO_SIZE = 65_536
-_UNCOUNTED = frozenset({"ticker", "trade"})
+# A tuple, because a kind may be anything, also what no set can look up.
+_UNCOUNTED = ("ticker", "trade")
+_ENVELOPE_FIELDS = frozenset({"id", "type", "sid", "seq", "msg", "sending_ts_ms"})
+_CHANGE_FIELDS = frozenset(
+    "market_ticker market_id price_dollars delta_fp side client_order_id subaccount ts ts_ms "
+    "sending_ts_ms".split()
+)
 
 
 class _Memo(dict[str, int]):
-    """Texts to integers; the same few prices and sizes come millions of times."""
+    """Texts to integers; the same few prices come millions of times.
+
+    Sizes are too many: a table of them does not stay in the processor's cache, and reading the text
+    is quicker.
+    """
 
     def __init__(self, read: Any) -> None:
         super().__init__()
@@ -130,7 +140,6 @@ class BookStream:
         self._outbox: list[dict[str, Any]] = []
         self._next_id = 1
         self._price = _Memo(dollars_e4)
-        self._size = _Memo(count_c2)
 
     def subscribe(self, tickers: Iterable[str], *, channel: str = BOOK_CHANNEL) -> None:
         """Ask for a channel of some markets, now and after every reconnection.
@@ -207,9 +216,18 @@ class BookStream:
                 return None
             subscription.next_seq = seq + 1
             subscription.good_us = received_us
-            if kind == "orderbook_delta":
+            if kind == BOOK_CHANNEL:
+                # Four keys are type, sid, seq and msg, or the change cannot be read.
+                if len(message) > 4:
+                    self._check_envelope(message)
                 return self._delta(subscription, seq, message.get("msg"), received_us)
+        self._check_envelope(message)
         return self._other(kind, subscription, message, received_us)
+
+    def _check_envelope(self, message: dict[str, Any]) -> None:
+        unknown = message.keys() - _ENVELOPE_FIELDS
+        if unknown:
+            self._drift.unknown_fields("websocket", unknown, record=message)
 
     def _in_step(self, subscription: _Subscription, seq: int, now_us: int) -> bool:
         """Handle a number that is not the next one; False when the message is to be dropped."""
@@ -235,12 +253,16 @@ class BookStream:
         try:
             ticker, side = msg["market_ticker"], msg["side"]
             price = self._price[msg["price_dollars"]]
-            delta = self._size[msg["delta_fp"]]
+            delta = count_c2(msg["delta_fp"])
             book = subscription.owned.get(ticker)
         except (SchemaMismatchError, KeyError, TypeError):
+            ticker = None
+        if not isinstance(ticker, str):
             self._drift.note("orderbook_delta", "*", DriftKind.UNREADABLE, sample=msg)
             self._fail(subscription, "unreadable change", now_us)
             return None
+        if not msg.keys() <= _CHANGE_FIELDS:
+            self._drift.unknown_fields(BOOK_CHANNEL, msg.keys() - _CHANGE_FIELDS, record=msg)
         if book is None or not book.is_known:
             if book is None and ticker in self.books and self.books[ticker].is_known:
                 self.counts["other_subscription"] += 1
@@ -312,7 +334,10 @@ class BookStream:
 
     def _subscribed(self, identity: Any, msg: dict[str, Any]) -> None:
         sid = msg.get("sid")
-        channel, tickers = self._pending.pop(identity, (str(msg.get("channel")), ()))
+        named = (str(msg.get("channel")), ())
+        channel, tickers = (
+            self._pending.pop(identity, named) if isinstance(identity, int) else named
+        )
         if not isinstance(sid, int):
             self._drift.note("subscribed", "sid", DriftKind.UNREADABLE, sample=msg)
             return
@@ -327,7 +352,7 @@ class BookStream:
         msg = message.get("msg")
         code = msg.get("code") if isinstance(msg, dict) else None
         self.counts[f"error_{code}"] += 1
-        if code not in TERMINAL_CODES:
+        if not isinstance(code, int) or code not in TERMINAL_CODES:
             return
         sid = message.get("sid")
         named = self._subscriptions.get(sid) if isinstance(sid, int) else None

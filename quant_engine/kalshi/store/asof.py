@@ -158,15 +158,12 @@ def _best_rows(
     finally:
         connection.unregister("wanted")
     places = best_known(
-        tuple(
-            rows[name].to_numpy().astype(np.int64, copy=False)
-            for name in ("market_id", "event_us", "avail_us", "kid")
-        ),
-        lines["market_id"].to_numpy().astype(np.int64),
+        tuple(rows[name].to_numpy() for name in ("market_id", "event_us", "avail_us", "kid")),
+        lines["market_id"].to_numpy(),
         lines["asof_us"].to_numpy(),
     )
-    taken = rows.take(pa.array(places, mask=places < 0))
-    return {name: taken[name].combine_chunks() for name in rows.column_names}
+    taken = rows.drop_columns(["market_id", "kid"]).take(pa.array(places, mask=places < 0))
+    return {name: taken[name].combine_chunks() for name in taken.column_names}
 
 
 def _looks(

@@ -28,10 +28,14 @@ from quant_engine.artifacts.files import explained_os_errors
 from quant_engine.core.errors import ConfigError, IntegrityError, StoreError
 from quant_engine.kalshi.store.batches import arrow_batch
 from quant_engine.kalshi.store.migrations import migrate
+from quant_engine.kalshi.store.repeats import new_rows
 from quant_engine.kalshi.store.states import KnownStates
 from quant_engine.kalshi.store.tables import Table, table_named
 
 __all__ = ["Checkpoint", "KalshiStore"]
+
+_ROW_GROUP = 122_880
+"""Rows that the database stores together."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +194,7 @@ class KalshiStore:
             batch = pa.table(
                 {"kind": [kind] * len(new), "name": new, "id": pa.array(numbers, pa.int32())}
             )
-            self._insert("dimension", batch, "SELECT * FROM batch")
+            self._insert("dimension", batch)
             self._ids.update(zip(((kind, name) for name in new), numbers, strict=True))
         return [self._ids[kind, name] for name in names]
 
@@ -223,29 +227,13 @@ class KalshiStore:
         batch = arrow_batch(spec, columns, first_kid=first_kid)
         if not batch.num_rows:
             return 0
-        keys = ", ".join(spec.key)
-        self.connection.register("batch", batch)
-        try:
-            known = f"SELECT {keys} FROM {spec.name}"
-            span = f", min({spec.window}), max({spec.window})" if spec.window else ""
-            n_keys, *ends = self._one(
-                f"SELECT count(*){span} FROM (SELECT DISTINCT {keys} FROM batch)"
-            )
-            if ends:
-                known += f" WHERE {spec.window} BETWEEN {ends[0]} AND {ends[1]}"
-            offered = "batch"
-            if n_keys < batch.num_rows:
-                offered = f"(SELECT DISTINCT ON ({keys}) * FROM batch ORDER BY {keys}, kid)"
-        finally:
-            self.connection.unregister("batch")
+        new = new_rows(self.connection, spec, batch)
+        if not new.num_rows:
+            return 0
         with self.transaction():
-            n_new = self._insert(
-                spec.name,
-                batch,
-                f"SELECT b.* FROM {offered} b ANTI JOIN ({known}) k USING ({keys})",
-            )
-            self._logged(spec, first_kid, batch.num_rows, n_new)
-        return n_new
+            self._insert(spec.name, new)
+            self._logged(spec, first_kid, batch.num_rows, new)
+        return int(new.num_rows)
 
     def record_versions(self, table: str, columns: Mapping[str, Any]) -> int:
         """Add a row for every record that changes what is known of its entity.
@@ -274,9 +262,9 @@ class KalshiStore:
             first_kid = self._next_kid(spec)
             kids = pa.array(np.arange(first_kid, first_kid + batch.num_rows))
             batch = batch.set_column(batch.schema.get_field_index("kid"), "kid", kids)
-            n_new = self._insert(spec.name, batch, "SELECT * FROM batch")
-            self._logged(spec, first_kid, offered.num_rows, n_new)
-        return n_new
+            self._insert(spec.name, batch)
+            self._logged(spec, first_kid, offered.num_rows, batch)
+        return int(batch.num_rows)
 
     def checkpoint(self, job: str, name: str) -> Checkpoint | None:
         """How far a job had come with one of its subjects; None before its first."""
@@ -331,7 +319,7 @@ class KalshiStore:
                 )
             finally:
                 self.connection.unregister("reached")
-            self._insert("ingest_checkpoint", batch, "SELECT * FROM batch")
+            self._insert("ingest_checkpoint", batch)
 
     def _of_kind(self, name: str, kind: str) -> Table:
         spec = table_named(name)
@@ -357,25 +345,27 @@ class KalshiStore:
         (row,) = self.connection.execute(sql).fetchall()
         return row
 
-    def _insert(self, table: str, batch: pa.Table, select: str) -> int:
-        self.connection.register("batch", batch)
+    def _insert(self, table: str, batch: pa.Table) -> None:
+        # In pieces of a row group, which the threads of the database compress side by side.
+        pieces = batch.to_batches(max_chunksize=_ROW_GROUP)
+        self.connection.register("batch", pa.Table.from_batches(pieces, batch.schema))
         try:
-            return int(self._one(f"INSERT INTO {table} {select}")[0])
+            self._one(f"INSERT INTO {table} SELECT * FROM batch")
         finally:
             self.connection.unregister("batch")
 
-    def _logged(self, spec: Table, first_kid: int, n_offered: int, n_new: int) -> None:
-        if n_new:
-            # Ranks of repeated rows stay unused: what was sent twice leaves the same ranks.
-            self._kids.pop(spec.name, None)
-            self._log.append((self.run_id, spec.name, first_kid, n_offered, n_new))
+    def _logged(self, spec: Table, first_kid: int, n_offered: int, new: pa.Table) -> None:
+        # Ranks of repeated rows after the last new one stay unused: what was sent twice leaves the
+        # same ranks.
+        self._kids[spec.name] = 1 + new["kid"][-1].as_py()
+        self._log.append((self.run_id, spec.name, first_kid, n_offered, new.num_rows))
 
     def _write_log(self) -> None:
         """Write down what the transaction stored, in one statement."""
         if self._log:
             columns = [list(column) for column in zip(*self._log, strict=True)]
             batch = pa.table(columns, names=table_named("ingest_log").schema.names)
-            self._insert("ingest_log", batch, "SELECT * FROM batch")
+            self._insert("ingest_log", batch)
             self._log.clear()
 
     def _load_ids(self) -> None:

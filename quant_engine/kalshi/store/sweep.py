@@ -13,14 +13,13 @@ import numpy.typing as npt
 
 __all__ = ["best_known", "sweep"]
 
-IntVector = npt.NDArray[np.int64]
+IntVector = npt.NDArray[np.int32] | npt.NDArray[np.int64]
 
 
 @numba.njit(cache=True, nogil=True)
 def sweep(
-    market: IntVector,
-    event_us: IntVector,
-    avail_us: IntVector,
+    rows: tuple[IntVector, IntVector, IntVector],
+    order: IntVector,
     line_market: IntVector,
     line_asof_us: IntVector,
     newest: IntVector,
@@ -30,22 +29,27 @@ def sweep(
 
     Parameters
     ----------
-    market, event_us, avail_us : ndarray of int64, shape (n,)
-        Rows, ascending in `avail_us`, of equal ones in the order in which they were learned.
-    line_market, line_asof_us : ndarray of int64, shape (m,)
-        Moments, ascending.
+    rows : tuple of ndarray of int, shape (n,) each
+        Market, event and availability.
+    order : ndarray of int64, shape (n,)
+        Places of the rows ascending in availability, of equal ones in the order in which they were
+        learned.
+    line_market, line_asof_us : ndarray of int, shape (m,)
+        Market and moment per line, ascending in the moment.
     newest : ndarray of int64, shape (one per market number,)
         Scratch, filled with -1.
     found : ndarray of int64, shape (m,)
         Result: place of the row.
     """
-    row = 0
+    market, event_us, avail_us = rows
+    reached = 0
     for line in range(len(line_market)):
-        while row < len(market) and avail_us[row] <= line_asof_us[line]:
+        while reached < len(order) and avail_us[order[reached]] <= line_asof_us[line]:
+            row = order[reached]
             best = newest[market[row]]
             if best < 0 or event_us[row] >= event_us[best]:
                 newest[market[row]] = row
-            row += 1
+            reached += 1
         found[line] = newest[line_market[line]]
 
 
@@ -58,9 +62,9 @@ def best_known(
 
     Parameters
     ----------
-    rows : tuple of ndarray of int64, shape (n,) each
+    rows : tuple of ndarray of int, shape (n,) each
         Market, event, availability and rank of the rows, in any order.
-    line_market, line_asof_us : ndarray of int64, shape (m,)
+    line_market, line_asof_us : ndarray of int, shape (m,)
         Market and moment per line, in any order.
 
     Returns
@@ -75,16 +79,20 @@ def best_known(
     [-1, 0, -1]
     """
     market, event_us, avail_us, kid = rows
-    learned = np.arange(len(kid)) if (kid[1:] > kid[:-1]).all() else np.argsort(kid)
-    order = learned[np.argsort(avail_us[learned], kind="stable")]
-    lines = np.argsort(line_asof_us, kind="stable")
+    # Rows come in long ascending stretches, which a merge sort finds and a quick sort does not.
+    if (kid[1:] > kid[:-1]).all():
+        order = np.argsort(avail_us, kind="stable")
+    else:
+        learned = np.argsort(kid, kind="stable")
+        order = learned[np.argsort(avail_us[learned], kind="stable")]
     n_markets = 1 + max(market.max(initial=0), line_market.max(initial=0))
-    sorted_places = np.empty(len(lines), dtype=np.int64)
+    # Lines come in any order and are put into theirs; rows nearly stand in theirs and stay.
+    lines = np.argsort(line_asof_us, kind="stable")
+    places = np.empty(len(lines), dtype=np.int64)
     sweep(
-        market[order], event_us[order], avail_us[order], line_market[lines], line_asof_us[lines],
-        np.full(n_markets, -1, dtype=np.int64), sorted_places,
+        (market, event_us, avail_us), order, line_market[lines], line_asof_us[lines],
+        np.full(n_markets, -1, dtype=np.int64), places,
     )  # fmt: skip
-    places = np.full(len(lines), -1, dtype=np.int64)
-    known = sorted_places >= 0
-    places[lines[known]] = order[sorted_places[known]]
-    return places
+    found = np.empty_like(places)
+    found[lines] = places
+    return found

@@ -101,7 +101,7 @@ def reliability_figure(reliability: pd.DataFrame, *, palette: Palette = LIGHT) -
     >>> [trace.name for trace in reliability_figure(table).data]
     ['Honest', 'All', '1 h']
     """
-    figure = canvas(palette, height_px=340)
+    figure = canvas(palette, height_px=380)
     figure.add_trace(
         go.Scatter(
             x=[0.0, 1.0],
@@ -134,7 +134,8 @@ def reliability_figure(reliability: pd.DataFrame, *, palette: Palette = LIGHT) -
                 f"<extra>{name}</extra>",
             )
         )
-    figure.update_layout(hovermode="closest")
+    # Room for the controls above a legend that may be as wide as the panel.
+    figure.update_layout(hovermode="closest", margin={"t": 64})
     figure.update_xaxes(title_text="forecast probability", range=[-0.02, 1.02], showgrid=True)
     figure.update_yaxes(title_text="share that came true", range=[-0.02, 1.02])
     return figure
@@ -411,7 +412,7 @@ def availability_figure(availability: pd.DataFrame, *, palette: Palette = LIGHT)
         "release_calendar": palette.hedged,
         "assumed": palette.cost_spread,
     }
-    figure = canvas(palette, height_px=140 + 26 * max(len(shares), 1))
+    figure = canvas(palette, height_px=160 + 26 * max(len(shares), 1))
     for basis in [*colours, *sorted({str(one) for one in shares} - set(colours))]:
         if basis not in shares:
             continue
@@ -429,7 +430,7 @@ def availability_figure(availability: pd.DataFrame, *, palette: Palette = LIGHT)
     figure.update_layout(
         barmode="stack",
         hovermode="y unified",
-        margin={"t": 64},
+        margin={"t": 84},
         legend={"traceorder": "normal"},
     )
     figure.update_xaxes(tickformat=".0%", range=[0, 1])

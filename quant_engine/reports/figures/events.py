@@ -106,7 +106,7 @@ def calendar_figure(calendar: pd.DataFrame, *, palette: Palette = LIGHT) -> go.F
     """
     known = calendar[calendar["scheduled_us"].notna()]
     printed = known["value"].notna()
-    figure = canvas(palette, height_px=90 + 34 * max(known["series"].nunique(), 1))
+    figure = canvas(palette, height_px=122 + 34 * max(known["series"].nunique(), 1))
     for name, rows, colour, symbol in (
         ("First print known", known[printed], palette.strategy, "circle"),
         ("Open", known[~printed], palette.benchmark, "circle-open"),
@@ -124,7 +124,8 @@ def calendar_figure(calendar: pd.DataFrame, *, palette: Palette = LIGHT) -> go.F
                 hovertemplate="%{text}<br>%{x}<extra></extra>",
             )
         )
-    figure.update_layout(hovermode="closest")
+    # Room for the controls above the uppermost row.
+    figure.update_layout(hovermode="closest", margin={"t": 40})
     figure.update_xaxes(type="date", showgrid=True)
     figure.update_yaxes(type="category", showgrid=False)
     return figure

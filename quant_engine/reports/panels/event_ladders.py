@@ -50,15 +50,26 @@ def ladder_sections(data: EventReportData) -> list[tuple[str, str, Markup]]:
         anchor = f"ladder-{number}"
         row = data.of_look("distributions", "looks", look).iloc[0]
         title = f"{row['event_ticker']}, {span_text(look[1])} before"
-        panels = (
+        panels: tuple[Markup, ...] = (
             _ladder_panel(data, look, anchor),
             _distribution_panel(data, look, anchor),
             _fan_panel(data, look, anchor),
             _quality_panel(row, anchor),
             _legs_panel(data, look, anchor),
         )
+        if number == N_LADDERS < len(data.examples):
+            panels = (*panels, _others_note(len(data.examples) - number))
         found.append((anchor, str(row["event_ticker"]), section(anchor, title, *panels)))
     return found
+
+
+def _others_note(n_others: int) -> Markup:
+    words = [
+        value("ladders.n_others", n_others, COUNT),
+        " more series or families have ladders too; those of all looks are in the artifact "
+        "event_distributions.",
+    ]
+    return el("p", join(words), class_="note")
 
 
 def _ladder_panel(data: EventReportData, look: LookKey, anchor: str) -> Markup:
@@ -76,6 +87,8 @@ def _ladder_panel(data: EventReportData, look: LookKey, anchor: str) -> Markup:
         "Wide bars: prices without arbitrage given all other quotes. Narrow bars: bid to ask. "
         "A contract without one of them has no bar."
     )
+    if legs["band_low"].isna().all():
+        note += " The quotes contradict each other here: no prices lie between all of them."
     return panel(f"{anchor}-legs", title, slot, span=6, note=note)
 
 

@@ -115,7 +115,7 @@ def _money_card(data: EventReportData) -> Markup:
     strategy, label = data.best_strategy, "Gained per contract after fees"
     stresses = data.table("trades", "stresses")
     if strategy is None or stresses is None:
-        reason = data.why_absent("trades", "No order was filled.")
+        reason = data.why_no_fill
         return _card(label, value("best.pnl_contract", None, tag="p"), [reason])
     own = stresses[(stresses["strategy"] == strategy) & (stresses["stress"] == "displayed")]
     row = own.iloc[0]
@@ -429,7 +429,7 @@ def money_panels(data: EventReportData) -> tuple[Markup, ...]:
         data.table("trades", name) for name in ("clusters", "stresses", "strategies")
     )
     if best is None or clusters is None or stresses is None or strategies is None:
-        reason = data.why_absent("trades", "No order was filled.")
+        reason = data.why_no_fill
         return (
             absent_panel("event-equity", titles[0], reason, span=7),
             absent_panel("stresses", titles[1], reason, span=5),
@@ -478,5 +478,8 @@ def _strategy_panel(strategies: pd.DataFrame, stresses: pd.DataFrame, title: str
     ]
     ordered = shown.sort_values("pnl_usd", ascending=False).reset_index(drop=True)
     body = table("strategies", ordered, columns, caption="Strategies", row_key="strategy")
-    note = "Every strategy is one trial of the ledger. Cents: per contract after fees."
+    note = (
+        "Every strategy is one trial of the ledger. Cents: mean per contract after fees, n/a with "
+        "fills in fewer than two occurrences."
+    )
     return panel("strategies", title, body, span=12, note=note)

@@ -14,6 +14,7 @@ from quant_engine.reports.panels.parts import Column, absent_panel, chart, panel
 __all__ = ["audit_panel", "checklist_panels", "health_panels"]
 
 FIGURE = NumberFormat(4)
+_SIDES = ("<", "<=", ">", ">=")
 _SIGNS = {"pass": "✓ pass", "fail": "✕ fail", "warn": "! warn"}
 
 
@@ -42,17 +43,31 @@ def checklist_panels(data: EventReportData) -> tuple[Markup, ...]:
         Column("strategy", "Strategy"),
         Column("status", "Verdict"),
         Column("is_promoted", "Promoted", FLAG, is_left=True),
-        Column("blocks", "Blocked by"),
+        Column("stops", "Stopped by", is_prose=True),
         Column("subject", "Subject"),
     ]
-    body = table("verdicts", verdicts, columns, caption="Verdicts", row_key="strategy")
+    rules = data.table("report", "checklist")
+    named = zip(verdicts["strategy"], verdicts["blocks"], strict=True)
+    shown = verdicts.assign(stops=[_stops(data, *one) for one in named])
+    body = table("verdicts", shown, columns, caption="Verdicts", row_key="strategy")
     note = "A missing figure never passes. Nothing of a simulated exchange reaches production."
     first = panel("verdicts", titles[0], body, span=12, note=note)
-    rules = data.table("report", "checklist")
     if rules is None:
         reason = "The gates were switched off, so that nothing was judged and nothing promoted."
         return first, absent_panel("checklist", titles[1], reason, span=12)
     return first, panel("checklist", titles[1], *_checklists(data, rules, verdicts), span=12)
+
+
+def _stops(data: EventReportData, strategy: str, blocks: str) -> str:
+    """What kept one strategy from promotion: blocks, then the hard rules that do not hold."""
+    found = [one for one in blocks.split(";") if one]
+    rules = data.table("report", "checklist")
+    if rules is None:
+        return "; ".join(found) or "not judged"
+    own = rules[(rules["strategy"] == strategy) & (rules["severity"] == "hard")]
+    broken = own.loc[own["status"] != "pass", "rule"].tolist()
+    named = [" ".join(word for word in rule.split() if word not in _SIDES) for rule in broken]
+    return "; ".join([*found, *named]) or "nothing"
 
 
 def _checklists(data: EventReportData, rules: pd.DataFrame, verdicts: pd.DataFrame) -> list[Markup]:
@@ -97,7 +112,7 @@ def _rules_table(strategy: str, rules: pd.DataFrame) -> Markup:
         Column("value", "Value", FIGURE),
         Column("threshold", "Limit", FIGURE),
         Column("n_obs", "Seen", COUNT),
-        Column("why", "Reason"),
+        Column("why", "Reason", is_prose=True),
     ]
     return table(f"checklist.{strategy}", shown, columns, caption=f"Rules for {strategy}")
 
@@ -223,7 +238,11 @@ def audit_panel(data: EventReportData) -> Markup:
         return absent_panel("leak-audit", title, reason, span=12)
     grouped = (
         rows.groupby(["check", "subject"], sort=True)
-        .agg(n_checks=("n_faults", "size"), n_rows=("n_rows", "sum"), n_faults=("n_faults", "sum"))
+        .agg(
+            n_checks=("n_faults", "size"),
+            n_rows=("n_rows", _known_sum),
+            n_faults=("n_faults", "sum"),
+        )
         .reset_index()
         .sort_values("n_faults", ascending=False, kind="stable")
         .reset_index(drop=True)
@@ -239,8 +258,14 @@ def audit_panel(data: EventReportData) -> Markup:
     note = join(
         [
             value("leak_audit.n_faults", data.n_leak_faults, COUNT),
-            " faults. Everything after a moment is overwritten by garbage, and once removed; a "
-            "view that changes has read the future.",
+            " faults. Views: everything after a moment is overwritten by garbage, and once "
+            "removed; a view that changes has read the future. Rules of rows are looked for in the "
+            "whole store, so that nothing is compared.",
         ]
     )
     return panel("leak-audit", title, body, span=12, note=note)
+
+
+def _known_sum(numbers: pd.Series) -> float:
+    """Sum of what is known; NaN where nothing is: a rule of rows compares none."""
+    return float(numbers.astype("float64").sum(min_count=1))

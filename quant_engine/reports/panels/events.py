@@ -318,6 +318,9 @@ def arbitrage_panel(data: EventReportData) -> Markup:
     if ("report", "arbitrage") not in data.tables:
         return absent_panel("arbitrage", title, data.why_absent("report", ""), span=12)
     found = data.table("report", "arbitrage")
+    if found is None and not data.shows_sizes:
+        reason = "Prices of prints show no size: there is nothing that could have been traded."
+        return absent_panel("arbitrage", title, reason, span=12)
     if found is None:
         text = "Every ladder was scanned; no violation was left after exact fees."
         return panel("arbitrage", title, el("p", text, class_="note"), span=12)
