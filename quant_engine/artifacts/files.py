@@ -27,6 +27,7 @@ _PLACE_ERRORS = {
         "a writable folder",
         "Change its permissions or choose another --results folder.",
     ),
+    errno.ENOENT: ("a folder that can be made", "Choose another folder with --results."),
     errno.ENOTDIR: ("a folder", "A file stands where a folder is needed; move it away."),
     errno.EEXIST: ("a folder", "A file stands where a folder is needed; move it away."),
 }

@@ -89,9 +89,18 @@ def parse_panel(panel: Panel, *, accepts_raw: bool = False) -> Panel:
     DataError
         Raw prices without splits, dividends beside prices that already contain them, prices <= 0,
         a negative volume, half-spread or borrow fee, or a split factor <= 0.
+    SchemaMismatchError
+        No panel.
     EmptyDataError
         No asset trades in any session.
     """
+    if not isinstance(panel, Panel):
+        raise SchemaMismatchError(
+            "panel",
+            wanted="a Panel",
+            got=f"a {type(panel).__name__}",
+            hint="Make one of a long frame of prices with Panel.from_long.",
+        )
     _check_price_basis(panel, accepts_raw)
     optional = [name for name in OPTIONAL_FIELDS if name in panel.fields]
     if panel.price_basis is PriceBasis.RAW:
@@ -277,7 +286,15 @@ def _signals_from_long(scores: pd.DataFrame, panel: Panel) -> Signals:
 
 
 def _score_rows(dates: pd.Series, panel: Panel) -> npt.NDArray[np.int64]:
-    instants = pd.DatetimeIndex(dates).to_numpy()
+    index = pd.DatetimeIndex(dates)
+    if index.tz is not None:
+        raise DataError(
+            "scores.date",
+            wanted="sessions or bar times without a time zone, as those of the panel",
+            got=f"times in {index.tz}",
+            hint="Convert to the exchange's sessions: dates.dt.tz_localize(None) keeps local time.",
+        )
+    instants = index.to_numpy()
     axis = panel.time.values
     stamps = instants.astype(axis.dtype)
     found = np.searchsorted(axis, stamps)

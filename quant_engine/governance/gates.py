@@ -525,7 +525,7 @@ def _judge(
         severity=rule.severity,
         reason=f"{reason}; {told}" if told else reason,
         value=None if metric is None or metric.is_missing else metric.value,
-        threshold=limits[-1] if limits else None,
+        threshold=_deciding(rule, metric, limits),
         n_obs=None if metric is None else metric.n_obs,
         method="" if metric is None else metric.method,
         adequacy=rule.adequacy,
@@ -537,6 +537,15 @@ def _judge(
 def _missing(rule: GateRule) -> Status:
     words = {"fail": Status.FAIL, "insufficient": Status.INSUFFICIENT, "warn": Status.WARN}
     return words[rule.missing]
+
+
+def _deciding(rule: GateRule, metric: Metric | None, limits: list[Value]) -> Value | None:
+    """Pick the limit of several that the reason names: the first that is broken, else the last."""
+    if metric is not None and metric.value is not None and not metric.is_missing:
+        for limit in limits:
+            if not compare(metric.value, rule.op, limit):
+                return limit
+    return limits[-1] if limits else None
 
 
 def _compared(

@@ -21,6 +21,7 @@ REFUSALS = {
     errno.EROFS: "a writable folder",
     errno.EACCES: "a writable folder",
     errno.EPERM: "a writable folder",
+    errno.ENOENT: "a folder that can be made",
     errno.ENOTDIR: "a folder",
     errno.EEXIST: "a folder",
     errno.EFBIG: "room for a large file",

@@ -64,6 +64,15 @@ def test_scores_on_a_day_without_a_session(panel, free):
         ENGINE.run(frame, panel, costs=free)
 
 
+def test_scores_in_a_time_zone_and_prices_without_a_panel(panel, free):
+    frame = long_scores(panel)
+    aware = frame.assign(date=frame["date"].dt.tz_localize("America/New_York"))
+    with pytest.raises(DataError, match=r"scores\.date.*without a time zone.*America/New_York"):
+        ENGINE.run(aware, panel, costs=free)
+    with pytest.raises(SchemaMismatchError, match=r"panel: wanted a Panel, got a DataFrame"):
+        ENGINE.run(frame, frame, costs=free)
+
+
 def test_duplicate_scores(panel, free):
     frame = long_scores(panel)
     with pytest.raises(IdentityError, match=r"2 repeated pairs.*2020-01-01, A@US#1"):

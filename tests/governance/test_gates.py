@@ -116,6 +116,20 @@ class TestRules:
         with pytest.raises(ConfigError, match="Nobody types the number of trials"):
             MetricBundle("s", (Metric("n_trials", 1, "count"),), kit.PRODUCTION)
 
+    @pytest.mark.parametrize(
+        ("value", "other", "decides"), [(0.85, 0.1, 0.9), (0.92, 0.95, 0.95), (0.97, 0.95, 0.95)]
+    )
+    def test_the_limit_shown_is_the_one_that_the_reason_names(
+        self, metrics, kit, value, other, decides
+    ):
+        rule = GateRule(metric="psr", op=">=", threshold=0.9, against="dsr_p_value")
+        figures = (kit.figure("psr", value), kit.figure("dsr_p_value", other))
+        (said,) = judge_rule(
+            rule, MetricBundle("s", figures, kit.PRODUCTION), gate="g", metrics=metrics
+        )
+        assert said.threshold == decides
+        assert f"{decides:g}" in said.reason
+
     def test_a_rule_for_every_regime_judges_each(self, metrics, kit):
         rule = GateRule(metric="effective_sample", op=">=", threshold=20.0, scope={"regime": "*"})
         given = tuple(

@@ -32,10 +32,11 @@ from quant_engine.kalshi.store.repeats import new_rows
 from quant_engine.kalshi.store.states import KnownStates
 from quant_engine.kalshi.store.tables import Table, table_named
 
-__all__ = ["Checkpoint", "KalshiStore"]
+__all__ = ["ROW_GROUP", "Checkpoint", "KalshiStore"]
 
-_ROW_GROUP = 122_880
-"""Rows that the database stores together."""
+ROW_GROUP = 122_880
+"""Rows that the database stores together. Batches of whole groups are stored fastest: what is left
+over is packed again with the next batch."""
 
 
 @dataclass(frozen=True)
@@ -347,7 +348,7 @@ class KalshiStore:
 
     def _insert(self, table: str, batch: pa.Table) -> None:
         # In pieces of a row group, which the threads of the database compress side by side.
-        pieces = batch.to_batches(max_chunksize=_ROW_GROUP)
+        pieces = batch.to_batches(max_chunksize=ROW_GROUP)
         self.connection.register("batch", pa.Table.from_batches(pieces, batch.schema))
         try:
             self._one(f"INSERT INTO {table} SELECT * FROM batch")
