@@ -100,9 +100,7 @@ class Book:
 
 def equity_of(run) -> np.ndarray:
     """Equity per row."""
-    from quant_engine.backtest.kernel_state import (
-        EQUITY,
-    )
+    from quant_engine.backtest.kernel_state import EQUITY
 
     return run.daily[: run.n_rows, EQUITY]
 
@@ -271,9 +269,7 @@ def main() -> None:
     parser.add_argument("--slow-assets", type=int, default=50, help="assets of bt and zipline")
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
-    from quant_engine.backtest.kernel_state import (
-        STATUSES,
-    )
+    from quant_engine.backtest.kernel_state import STATUSES
 
     shape, slow = (args.rows, args.assets), (args.slow_rows, args.slow_assets)
     book, door = full_book(*shape)

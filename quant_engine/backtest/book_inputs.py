@@ -17,11 +17,7 @@ from quant_engine.backtest.inputs import (
     parse_regimes,
     parse_series,
 )
-from quant_engine.backtest.kernel_state import (
-    Market,
-    Rules,
-    SymbolChanges,
-)
+from quant_engine.backtest.kernel_state import Market, Rules, SymbolChanges
 from quant_engine.backtest.run_costs import (
     Costs,
     RunCosts,

@@ -25,10 +25,7 @@ import pandas as pd
 from quant_engine.backtest.book_inputs import BookInputs, parse_book
 from quant_engine.backtest.config import BacktestConfig
 from quant_engine.backtest.inputs import Signals, allowed_sides, parse_scores
-from quant_engine.backtest.kernel_state import (
-    Run,
-    market_reasons,
-)
+from quant_engine.backtest.kernel_state import Run, market_reasons
 from quant_engine.backtest.portfolio import TargetWeights, target_weights
 from quant_engine.backtest.result import BacktestResult, RunContext
 from quant_engine.backtest.round_trips import run_weights

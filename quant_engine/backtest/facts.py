@@ -15,12 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from quant_engine.backtest.kernel_state import (
-    BY_DELISTING,
-    BY_END,
-    BY_HALT,
-    REASONS,
-)
+from quant_engine.backtest.kernel_state import BY_DELISTING, BY_END, BY_HALT, REASONS
 from quant_engine.core.arrays import FloatVector
 
 __all__ = ["OrderFacts", "TradeFacts", "order_facts", "trade_facts"]

@@ -15,10 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from quant_engine.backtest.config import BacktestConfig
-from quant_engine.backtest.kernel_state import (
-    Market,
-    Rules,
-)
+from quant_engine.backtest.kernel_state import Market, Rules
 from quant_engine.core.arrays import BoolMatrix, FloatMatrix, FloatVector
 from quant_engine.core.errors import (
     DataError,

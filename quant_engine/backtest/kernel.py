@@ -56,11 +56,7 @@ from quant_engine.backtest.kernel_state import (
     make_book,
     sum_net,
 )
-from quant_engine.backtest.order_batch import (
-    Decision,
-    start_order,
-    trade_tranche,
-)
+from quant_engine.backtest.order_batch import Decision, start_order, trade_tranche
 from quant_engine.core.units import BPS
 from quant_engine.execution.costs import borrow_cost
 from quant_engine.execution.fills import FILLED

@@ -29,12 +29,7 @@ from quant_engine.backtest.kernel_state import (
     sum_net,
 )
 from quant_engine.execution.costs import fee_cost, impact_cost, spread_cost
-from quant_engine.execution.fills import (
-    BELOW_MIN_FILL,
-    FillLimits,
-    FillRates,
-    decide_fill,
-)
+from quant_engine.execution.fills import BELOW_MIN_FILL, FillLimits, FillRates, decide_fill
 
 (_HELD, _WEIGHT, _MARK, _PRICE, _ADV, _TRADES, _SPREAD_RATE, _IMPACT_RATE, _CAP, _REASON, _ORDERED,
  _STATUS, _FILLED, _FEE, _SPREAD, _IMPACT) = range(

@@ -15,12 +15,7 @@ from pandas.api.extensions import ExtensionArray
 from quant_engine.backtest.config import BacktestConfig
 from quant_engine.backtest.facts import lot_pnl, order_facts, order_value, trade_facts
 from quant_engine.backtest.inputs import Signals
-from quant_engine.backtest.kernel_state import (
-    DAILY_COLUMNS,
-    REASONS,
-    STATUSES,
-    Run,
-)
+from quant_engine.backtest.kernel_state import DAILY_COLUMNS, REASONS, STATUSES, Run
 from quant_engine.backtest.performance import (
     Metrics,
     monthly_returns,

@@ -25,9 +25,7 @@ from quant_engine.backtest.inputs import (
     parse_scores,
     parse_series,
 )
-from quant_engine.backtest.kernel_state import (
-    Rules,
-)
+from quant_engine.backtest.kernel_state import Rules
 from quant_engine.backtest.rules import RuleConfig
 from quant_engine.backtest.rules_state import RuleMarket, RuleNumbers, RuleSignals
 from quant_engine.backtest.run_costs import (

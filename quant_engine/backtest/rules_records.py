@@ -8,13 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from quant_engine.backtest.kernel_state import (
-    CASH,
-    FEES,
-    IMPACT,
-    SPREAD,
-    TRADED,
-)
+from quant_engine.backtest.kernel_state import CASH, FEES, IMPACT, SPREAD, TRADED
 from quant_engine.backtest.order_batch import execute
 
 

@@ -9,9 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from quant_engine.backtest.kernel_state import (
-    Run,
-)
+from quant_engine.backtest.kernel_state import Run
 from quant_engine.backtest.result import (
     ORDER_COLUMNS,
     TRADE_COLUMNS,

@@ -7,12 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from quant_engine.backtest.kernel_state import (
-    DAILY_COLUMNS,
-    REASONS,
-    STATUSES,
-    Market,
-)
+from quant_engine.backtest.kernel_state import DAILY_COLUMNS, REASONS, STATUSES, Market
 from quant_engine.backtest.round_trips import LOT
 
 RULE_REASONS = (

@@ -13,10 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quant_engine.backtest.holdings import split_adjusted
-from quant_engine.backtest.kernel_state import (
-    Market,
-    Rules,
-)
+from quant_engine.backtest.kernel_state import Market, Rules
 from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.errors import ConfigError
 from quant_engine.core.ids import id_order

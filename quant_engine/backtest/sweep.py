@@ -18,10 +18,7 @@ import numpy as np
 import pandas as pd
 
 from quant_engine.backtest.engine import run_rules
-from quant_engine.backtest.kernel_state import (
-    EQUITY,
-    TRADED,
-)
+from quant_engine.backtest.kernel_state import EQUITY, TRADED
 from quant_engine.backtest.rules import RuleConfig
 from quant_engine.backtest.rules_inputs import (
     RuleInputs,

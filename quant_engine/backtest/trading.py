@@ -12,12 +12,7 @@ import pandas as pd
 
 from quant_engine.backtest.config import BacktestConfig, FillPrice
 from quant_engine.backtest.inputs import check_fillable
-from quant_engine.backtest.kernel_state import (
-    NO_CHANGES,
-    Market,
-    Rules,
-    SymbolChanges,
-)
+from quant_engine.backtest.kernel_state import NO_CHANGES, Market, Rules, SymbolChanges
 from quant_engine.core.arrays import FloatMatrix
 from quant_engine.core.errors import (
     ConfigError,

@@ -49,7 +49,7 @@ def render_event_page(data: EventReportData) -> str:
         An HTML5 document; equal data give equal text. ``?theme=dark`` or ``?theme=light`` in its
         address fixes the theme, otherwise the reader's system decides.
     """
-    ladders = ladder_sections(data)
+    first_ladder, ladders = ladder_sections(data)
     summary = el(
         "section",
         el("h2", "Key figures", class_="hidden-text", id="s-summary"),
@@ -69,7 +69,7 @@ def render_event_page(data: EventReportData) -> str:
         ("audit", "Leak audit", (audit_panel(data),)),
     ]
     sections = [(anchor, title, section(anchor, title, *panels)) for anchor, title, panels in parts]
-    sections[1:1] = ladders
+    sections.insert(1, (first_ladder, "Ladders", ladders))
     why_no_lineage = "The report was rendered without its artifacts."
     anchors = [("summary", "Summary"), *((anchor, title) for anchor, title, _ in sections)]
     return render_page(

@@ -13,11 +13,7 @@ import pytest
 
 from quant_engine.backtest import BacktestConfig, Backtester, PortfolioConfig, RuleConfig
 from quant_engine.backtest.facts import order_facts, trade_facts
-from quant_engine.backtest.kernel_state import (
-    ORDER,
-    REASONS,
-    STATUSES,
-)
+from quant_engine.backtest.kernel_state import ORDER, REASONS, STATUSES
 from quant_engine.backtest.result import ORDER_COLUMNS, TRADE_COLUMNS
 from quant_engine.backtest.round_trips import LOT
 from quant_engine.stats.inference import known_mean

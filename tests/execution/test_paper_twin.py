@@ -9,9 +9,7 @@ import pandas as pd
 import pytest
 
 from quant_engine.backtest import BacktestConfig, Backtester, PortfolioConfig, target_weights
-from quant_engine.backtest.kernel_state import (
-    STATUSES,
-)
+from quant_engine.backtest.kernel_state import STATUSES
 from quant_engine.core.panel import Panel, TimeAxis
 from quant_engine.execution import CostProfile, trailing_adv
 from quant_engine.execution.broker import Quote

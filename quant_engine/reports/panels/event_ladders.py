@@ -28,7 +28,7 @@ AGE = NumberFormat(0, suffix=" s")
 PLAIN = NumberFormat(2)
 
 
-def ladder_sections(data: EventReportData) -> list[tuple[str, str, Markup]]:
+def ladder_sections(data: EventReportData) -> tuple[str, Markup]:
     """One section per example: its ladder, distribution, fan over time and legs.
 
     Parameters
@@ -38,13 +38,15 @@ def ladder_sections(data: EventReportData) -> list[tuple[str, str, Markup]]:
 
     Returns
     -------
-    list of (str, str, Markup)
-        Anchor, title and section; one absent panel where there is no distribution.
+    str
+        Anchor of the first.
+    Markup
+        All of them; one absent panel where there is no distribution.
     """
     if not data.examples:
         reason = data.why_absent("distributions", "No ladder passed every gate.")
         absent = absent_panel("ladder", "Ladder", reason, span=12)
-        return [("ladders", "Ladders", section("ladders", "Ladders", absent))]
+        return "ladders", section("ladders", "Ladders", absent)
     found = []
     for number, look in enumerate(data.examples[:N_LADDERS], start=1):
         anchor = f"ladder-{number}"
@@ -59,8 +61,8 @@ def ladder_sections(data: EventReportData) -> list[tuple[str, str, Markup]]:
         )
         if number == N_LADDERS < len(data.examples):
             panels = (*panels, _others_note(len(data.examples) - number))
-        found.append((anchor, str(row["event_ticker"]), section(anchor, title, *panels)))
-    return found
+        found.append(section(anchor, title, *panels))
+    return "ladder-1", join(found)
 
 
 def _others_note(n_others: int) -> Markup:
